@@ -1,0 +1,1 @@
+"""Async agent runtime for people who host Qwen3 themselves."""

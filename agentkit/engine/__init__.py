@@ -1,0 +1,1 @@
+"""Placeholder of the layer; filled by its own commit."""

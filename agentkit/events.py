@@ -1,0 +1,157 @@
+"""What a run reports while it happens: frozen values, one union.
+
+Console, trace and every other surface are projections of this one stream.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Literal, TypeAlias
+
+from agentkit.messages import JsonObject, PlanStep, Stop, Usage
+
+Phase: TypeAlias = Literal["plan", "act", "answer", "check"]
+"""What a step is for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStarted:
+    """A run begins."""
+
+    kind: ClassVar[str] = "run"
+    run_id: str
+    task: str
+    model: str
+    tools: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanMade:
+    """A plan was written, or revised (`revision` counts from 0)."""
+
+    kind: ClassVar[str] = "plan"
+    step: int
+    steps: tuple[PlanStep, ...]
+    revision: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepStarted:
+    """The model is asked; steps count from 1."""
+
+    kind: ClassVar[str] = "step"
+    step: int
+    phase: Phase = "act"
+
+
+@dataclass(frozen=True, slots=True)
+class ThinkingDelta:
+    """The next piece of thinking."""
+
+    kind: ClassVar[str] = "thinking"
+    step: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """The next piece of visible text."""
+
+    kind: ClassVar[str] = "text"
+    step: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallStarted:
+    """A tool begins; the arguments are validated already."""
+
+    kind: ClassVar[str] = "call"
+    step: int
+    call_id: str
+    name: str
+    arguments: JsonObject
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallFinished:
+    """A call has its result. A call that was refused before it ran has no `CallStarted`."""
+
+    kind: ClassVar[str] = "result"
+    step: int
+    call_id: str
+    name: str
+    text: str
+    ok: bool
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryScheduled:
+    """A model call failed and is repeated after `delay_seconds`.
+
+    `discard_text` says that this step has streamed text before it failed: throw that text away.
+    """
+
+    kind: ClassVar[str] = "retry"
+    step: int
+    attempt: int
+    delay_seconds: float
+    reason: str
+    discard_text: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageReported:
+    """Tokens of one model call and the seconds it took."""
+
+    kind: ClassVar[str] = "usage"
+    step: int
+    usage: Usage
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoticeGiven:
+    """Something worth knowing that ends nothing: a mended call, a missing server."""
+
+    kind: ClassVar[str] = "notice"
+    step: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunEnded:
+    """A run is over; the last event, always."""
+
+    kind: ClassVar[str] = "end"
+    run_id: str
+    stop: Stop
+    text: str
+    steps: int
+    usage: Usage
+    seconds: float
+    error: str = ""
+
+
+Event: TypeAlias = (
+    RunStarted
+    | PlanMade
+    | StepStarted
+    | ThinkingDelta
+    | TextDelta
+    | CallStarted
+    | CallFinished
+    | RetryScheduled
+    | UsageReported
+    | NoticeGiven
+    | RunEnded
+)
+"""Everything a run can report."""
+
+
+def as_record(event: Event) -> dict[str, Any]:
+    """Return the event as a JSON-ready mapping whose first key is `event`.
+
+    >>> as_record(TextDelta(1, "hi"))
+    {'event': 'text', 'step': 1, 'text': 'hi'}
+    """
+    return {"event": event.kind, **asdict(event)}

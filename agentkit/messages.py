@@ -1,0 +1,138 @@
+"""What is said between user, model and tools: frozen values, no behaviour.
+
+Messages can be weakly referenced, so that an encoder may remember their bytes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+JsonObject: TypeAlias = dict[str, Any]
+"""A JSON object as Python has it."""
+
+Finish: TypeAlias = Literal["stop", "tool_calls", "length", "abort"]
+"""Why the model stopped writing a turn."""
+
+Stop: TypeAlias = Literal["done", "limit", "deadline", "loop", "cancelled", "failed"]
+"""Why a run ended."""
+
+
+@dataclass(frozen=True, slots=True, weakref_slot=True)
+class SystemMessage:
+    """Standing instructions."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, weakref_slot=True)
+class UserMessage:
+    """Something a person said."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, weakref_slot=True)
+class ToolCall:
+    """A call the model asked for.
+
+    `arguments` is the JSON text as the model wrote it (mended only where it did not parse), so
+    that what goes back to the server has the same bytes.
+    """
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Tokens of one request, or of many added up.
+
+    `cached_tokens` is the part of `prompt_tokens` that the prefix cache served;
+    `reasoning_tokens` the part of `completion_tokens` spent on thinking.
+    """
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+    requests: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        """Prompt and completion together.
+
+        >>> Usage(prompt_tokens=2, completion_tokens=3).total_tokens
+        5
+        """
+        return self.prompt_tokens + self.completion_tokens
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(
+            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
+            completion_tokens=self.completion_tokens + other.completion_tokens,
+            cached_tokens=self.cached_tokens + other.cached_tokens,
+            reasoning_tokens=self.reasoning_tokens + other.reasoning_tokens,
+            requests=self.requests + other.requests,
+        )
+
+
+@dataclass(frozen=True, slots=True, weakref_slot=True, kw_only=True)
+class ModelTurn:
+    """One turn of the model: text, thinking, calls.
+
+    Attributes:
+        text: the visible answer, without thinking.
+        thinking: the reasoning, without surrounding newlines.
+        tool_calls: in the order in which the model wrote them.
+        finish: why the model stopped; calls of a turn that ended in "length" or "abort" are
+            never executed.
+        usage: tokens of the request that gave this turn.
+        problem: what was wrong with a call that could not be read; shown to the model.
+    """
+
+    text: str = ""
+    thinking: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    finish: Finish = "stop"
+    usage: Usage = Usage()
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True, weakref_slot=True, kw_only=True)
+class ToolResult:
+    """What a call gave: a value, or an error that the model can read."""
+
+    call_id: str
+    name: str
+    text: str
+    ok: bool = True
+
+
+Message: TypeAlias = SystemMessage | UserMessage | ModelTurn | ToolResult
+"""One entry of a transcript."""
+
+
+@dataclass(frozen=True, slots=True, weakref_slot=True)
+class ToolSpec:
+    """What a model is told about a tool.
+
+    Attributes:
+        name: matches `^[A-Za-z0-9_-]{1,64}$`.
+        description: one short paragraph.
+        parameters: JSON schema of the arguments, of type object.
+        timeout_seconds: limit of one call; `None` leaves it to the policy of the run.
+    """
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+    timeout_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PlanStep:
+    """One entry of a plan: what is needed, and the tool that gets it ("" for none)."""
+
+    need: str
+    tool: str = ""

@@ -1,0 +1,87 @@
+"""How patient and how persistent a run is: immutable settings, no clock and no I/O.
+
+All durations are seconds; `None` means no limit.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+Thinking: TypeAlias = Literal["auto"] | bool
+"""Whether the model thinks first: "auto" leaves it to the model and its preset."""
+
+ToolCalls: TypeAlias = Literal["native", "guided", "auto"]
+"""How calls are asked for: by the server's own parser, under a JSON schema, or chosen by engine."""
+
+Plan: TypeAlias = Literal["auto"] | bool
+"""Whether a run plans first: "auto" does so where the engine is small."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """How often a failed model call is repeated.
+
+    Full jitter: the delay before attempt n is drawn from 0 to
+    `min(max_delay, first_delay * 2 ** (n - 2))`; a server's Retry-After is a floor.
+    """
+
+    attempts: int = 4
+    first_delay: float = 0.5
+    max_delay: float = 20.0
+
+    def delay_before(self, attempt: int, jitter: float) -> float:
+        """Return the seconds to wait before attempt number `attempt`, `jitter` in 0..1.
+
+        >>> policy = Retry(first_delay=1, max_delay=5)
+        >>> [policy.delay_before(n, jitter=1.0) for n in (2, 3, 4, 5)]
+        [1.0, 2.0, 4.0, 5]
+        """
+        return min(self.max_delay, self.first_delay * 2.0 ** (attempt - 2)) * jitter
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """The clocks of a run. Each also ends when the run's own time does."""
+
+    connect: float | None = 5.0
+    first_token: float | None = 180.0
+    idle: float | None = 60.0
+    model: float | None = 900.0
+    tool: float | None = 60.0
+    mcp_connect: float | None = 60.0
+    mcp_call: float | None = 60.0
+    step: float | None = None
+    run: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a run may use up; reaching one ends it with the best answer so far.
+
+    Attributes:
+        steps: model calls.
+        calls: tool calls.
+        tokens: prompt and completion together, over the whole run.
+        parallel_calls: tools running at the same time.
+        repeats: same call with the same result in a row before the run is stopped as a loop.
+        corrections: how often in a row the model is told that its output cannot be used.
+        answer_tokens: completion tokens of one step.
+        result_chars: longest tool result handed to the model; head and tail are kept.
+    """
+
+    steps: int = 24
+    calls: int = 64
+    tokens: int | None = None
+    parallel_calls: int = 8
+    repeats: int = 3
+    corrections: int = 3
+    answer_tokens: int = 4096
+    result_chars: int = 16_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """Everything a run is held to."""
+
+    retry: Retry = field(default_factory=Retry)
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    limits: Limits = field(default_factory=Limits)

@@ -1,0 +1,131 @@
+"""The seams: what the loop needs of a model, a tool and an observer, and nothing more."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
+
+from agentkit.events import Event
+from agentkit.messages import JsonObject, Message, ModelTurn, ToolSpec
+from agentkit.policies import Thinking, Timeouts
+
+ToolChoice: TypeAlias = Literal["auto", "required", "none"]
+"""Whether a step may, must or must not call a tool."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelProfile:
+    """What the loop may know about a model.
+
+    Attributes:
+        name: as the server calls it.
+        backend: "sglang", "vllm", "llamacpp", "openai" or "scripted".
+        context_tokens: size of the context, if the server says.
+        small: the model is too small to decide by itself when it is done; plan for it.
+    """
+
+    name: str
+    backend: str = "openai"
+    context_tokens: int | None = None
+    small: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRequest:
+    """One question to a model.
+
+    Attributes:
+        messages: the whole conversation; within a conversation it only grows.
+        tools: in an order that never changes within a conversation.
+        tool_choice: "none" keeps `tools` for the sake of the prefix, but asks for text.
+        thinking: "auto" leaves it to the model's preset.
+        schema: the answer's JSON schema, for a step that must give an object.
+        max_tokens: limit of the completion.
+        timeouts: the clocks `connect`, `first_token`, `idle` and `model` apply.
+        conversation_id: fixed-length id; keeps requests of a conversation on one cache.
+    """
+
+    messages: Sequence[Message]
+    tools: tuple[ToolSpec, ...] = ()
+    tool_choice: ToolChoice = "auto"
+    thinking: Thinking = "auto"
+    schema: Mapping[str, Any] | None = None
+    max_tokens: int | None = None
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    conversation_id: str = ""
+
+
+class Emit(Protocol):
+    """Called with each piece of a turn as it arrives."""
+
+    def __call__(self, kind: Literal["thinking", "text", "notice"], text: str, /) -> None:
+        """Take the next piece; never blocks."""
+        ...
+
+
+class Model(Protocol):
+    """Something that answers a request."""
+
+    @property
+    def profile(self) -> ModelProfile:
+        """What the loop may know about this model."""
+        ...
+
+    async def ask(self, request: ModelRequest, emit: Emit) -> ModelTurn:
+        """Ask once, streaming pieces to `emit`; never repeats by itself.
+
+        Cancelling the caller closes the connection, which aborts the request on the server.
+
+        Raises:
+            ModelError: the request failed; `retryable` says whether to repeat it.
+        """
+        ...
+
+
+class Tool(Protocol):
+    """Something the model can call."""
+
+    @property
+    def spec(self) -> ToolSpec:
+        """What the model is told."""
+        ...
+
+    def validate(self, arguments: JsonObject) -> JsonObject:
+        """Return the arguments as they will be used.
+
+        Raises:
+            ToolInputError: they do not fit; the message tells the model what to mend.
+        """
+        ...
+
+    async def call(self, arguments: JsonObject) -> str:
+        """Do the work; the text is what the model reads.
+
+        Raises:
+            ToolError: it could not be done; the model reads why.
+        """
+        ...
+
+
+@runtime_checkable
+class RunScopedTool(Protocol):
+    """A tool with state of its own for each run (an interpreter, a browser)."""
+
+    def for_run(self) -> "OpenTool":
+        """Return a tool for one run; nothing is started before its first call."""
+        ...
+
+
+class OpenTool(Tool, Protocol):
+    """A tool that holds something until it is closed."""
+
+    async def aclose(self) -> None:
+        """Let go of everything; never raises, safe to call twice, from any task."""
+        ...
+
+
+class Observer(Protocol):
+    """Sees each event of each run, in order."""
+
+    def observe(self, run_id: str, event: Event) -> None:
+        """Take note; never blocks, never raises."""
+        ...

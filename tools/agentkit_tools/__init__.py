@@ -1,0 +1,1 @@
+"""Built-in tools of agentkit: clock, fetch and code_interpreter."""
