@@ -1,0 +1,191 @@
+"""A typed function becomes a tool: schema from its signature, descriptions from its docstring."""
+
+import inspect
+import math
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, cast, overload
+
+from anyio import CapacityLimiter, to_thread
+from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, ValidationError, create_model
+from pydantic_core import PydanticSerializationError, to_json
+
+from agentkit.errors import ConfigurationError, ToolError, ToolInputError
+from agentkit.messages import JsonObject, ToolSpec
+from agentkit.toolkit._docstring import read_docstring
+from agentkit.toolkit._schema import compact_schema
+
+_THREADS_PER_TOOL = 4  # a hung sync tool must not eat the threads of others, nor of DNS look-ups
+
+
+class FunctionTool:
+    """A tool that calls a Python function.
+
+    Async functions run in the loop; sync functions in threads of their own, so that they never
+    block it. A sync function cannot be interrupted: past its deadline its thread is abandoned.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        timeout_seconds: float | None = None,
+    ) -> None:
+        docs = read_docstring(inspect.getdoc(function) or "")
+        self.function = function
+        self._arguments = _model_of(function, docs.parameters)
+        self._is_async = inspect.iscoroutinefunction(function)
+        self._limiter: CapacityLimiter | None = None
+        self.spec = ToolSpec(
+            name=name or function.__name__,
+            description=description or docs.summary,
+            parameters=compact_schema(self._arguments.model_json_schema()),
+            timeout_seconds=timeout_seconds,
+        )
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function itself, as if it had never been a tool."""
+        return self.function(*args, **kwargs)
+
+    def validate(self, arguments: JsonObject) -> JsonObject:
+        """Return the arguments as the function's types.
+
+        Raises:
+            ToolInputError: names each argument that is missing, unknown or of the wrong type.
+        """
+        try:
+            checked = self._arguments.model_validate(arguments)
+        except ValidationError as error:
+            raise ToolInputError(_explain(self.spec.name, error)) from error
+        return {name: getattr(checked, name) for name in self._arguments.model_fields}
+
+    async def call(self, arguments: JsonObject) -> str:
+        """Call the function with validated arguments and return its value as text.
+
+        Raises:
+            ToolError: the function raised; the message is its own.
+        """
+        try:
+            value = await self._invoke(arguments)
+        except ToolError:
+            raise
+        except (Exception, SystemExit) as error:  # the border to code that is not ours
+            raise ToolError(f"{type(error).__name__}: {error}") from error
+        return as_text(value)
+
+    async def _invoke(self, arguments: JsonObject) -> Any:
+        if self._is_async:
+            return await cast("Awaitable[Any]", self.function(**arguments))
+        if self._limiter is None:
+            self._limiter = CapacityLimiter(_THREADS_PER_TOOL)
+        return await to_thread.run_sync(
+            partial(self.function, **arguments), limiter=self._limiter, abandon_on_cancel=True
+        )
+
+
+@overload
+def tool(function: Callable[..., Any], /) -> FunctionTool: ...
+
+
+@overload
+def tool(
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    timeout_seconds: float | None = None,
+) -> Callable[[Callable[..., Any]], FunctionTool]: ...
+
+
+def tool(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    timeout_seconds: float | None = None,
+) -> FunctionTool | Callable[[Callable[..., Any]], FunctionTool]:
+    """Make a tool of a typed function, with or without options.
+
+    >>> @tool
+    ... def add(a: int, b: int = 1) -> int:
+    ...     '''Add two numbers.
+    ...
+    ...     Args:
+    ...         a: the first one
+    ...     '''
+    ...     return a + b
+    >>> add.spec.name, add.spec.description
+    ('add', 'Add two numbers.')
+    >>> add.spec.parameters["properties"]["a"]
+    {'description': 'the first one', 'type': 'integer'}
+
+    Args:
+        function: sync or async; each parameter needs a type.
+        name: what the model calls it; the function's name where not given.
+        description: what the model is told; the docstring's summary where not given.
+        timeout_seconds: limit of one call; the run's policy where not given.
+
+    Raises:
+        ConfigurationError: a parameter has no type, or one that JSON cannot express.
+    """
+    make = partial(
+        FunctionTool, name=name, description=description, timeout_seconds=timeout_seconds
+    )
+    return make if function is None else make(function)
+
+
+def as_text(value: object) -> str:
+    """Return a value as a model reads it: text as it is, everything else as JSON.
+
+    >>> as_text({"a": 1}), as_text(None), as_text("x")
+    ('{"a":1}', 'Done; there is no value to return.', 'x')
+    """
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return "Done; there is no value to return."
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    try:
+        return to_json(value, fallback=str, inf_nan_mode="constants").decode("utf-8", "replace")
+    except (PydanticSerializationError, ValueError, RecursionError):  # cycles
+        return str(value)
+
+
+def _model_of(function: Callable[..., Any], docs: dict[str, str]) -> type[BaseModel]:
+    where = f"tool {function.__name__!r}"
+    fields: dict[str, Any] = {}
+    try:
+        signature = inspect.signature(function, eval_str=True)
+    except NameError as error:
+        raise ConfigurationError(f"{where}: an annotation cannot be read: {error}") from error
+    for parameter in signature.parameters.values():
+        if parameter.kind in {parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD}:
+            raise ConfigurationError(
+                f"{where}: *args and **kwargs have no schema.", hint="Name each parameter."
+            )
+        if parameter.annotation is parameter.empty:
+            raise ConfigurationError(
+                f"{where}: parameter {parameter.name!r} has no type.", hint="Annotate it."
+            )
+        default = ... if parameter.default is parameter.empty else parameter.default
+        described = Field(default, description=docs.get(parameter.name))
+        fields[parameter.name] = (parameter.annotation, described)
+    try:
+        model: type[BaseModel] = create_model(
+            function.__name__, __config__=ConfigDict(extra="forbid"), **fields
+        )
+        model.model_json_schema()
+    except PydanticUserError as error:
+        raise ConfigurationError(f"{where}: {error.message}") from error
+    return model
+
+
+def _explain(name: str, error: ValidationError) -> str:
+    problems = [
+        f"{'.'.join(str(part) for part in problem['loc']) or 'arguments'}: {problem['msg']}"
+        for problem in error.errors(include_url=False, include_context=False)
+    ]
+    return f"Wrong arguments for {name!r}: {'; '.join(problems)}."
