@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from platformdirs import user_cache_path, user_config_path, user_state_path
 from pydantic import Field, SecretStr, ValidationError
@@ -35,6 +35,8 @@ class Settings(BaseSettings):
         weights: a GGUF file, or a name that `agentkit models list` shows; for the embedded engine.
         mcp_servers: path of the server file; `mcp_servers.json` of the working folder where unset.
         tools: names of the built-in tools to offer; all where unset.
+        sampling: overrides of the model's preset, such as `temperature`.
+        engine_keep_alive: seconds for which an embedded engine outlives its last user.
         trace: whether runs leave a trace file.
     """
 
@@ -55,6 +57,8 @@ class Settings(BaseSettings):
     thinking: Thinking = "auto"
     tool_calls: ToolCalls = "auto"
     plan: Plan = "auto"
+    sampling: dict[str, Any] = Field(default_factory=dict[str, Any])
+    engine_keep_alive: float = 0.0
     retry: Retry = Field(default_factory=Retry)
     timeouts: Timeouts = Field(default_factory=Timeouts)
     limits: Limits = Field(default_factory=Limits)

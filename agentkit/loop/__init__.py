@@ -1,1 +1,11 @@
-"""Placeholder of the layer; filled by its own commit."""
+"""Plan, act, observe: the loop of one run.
+
+It reaches models and tools through `agentkit.protocols` alone.
+"""
+
+from agentkit.loop._handle import Run
+from agentkit.loop._result import Result
+from agentkit.loop._run import run_to_end
+from agentkit.loop._state import RunState
+
+__all__ = ["Result", "Run", "RunState", "run_to_end"]

@@ -1,0 +1,98 @@
+"""Plan: ask the model for its next turn."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, Literal
+
+import anyio
+
+from agentkit.errors import ModelError
+from agentkit.events import (
+    NoticeGiven,
+    Phase,
+    RetryScheduled,
+    StepStarted,
+    TextDelta,
+    ThinkingDelta,
+    UsageReported,
+)
+from agentkit.loop._observe import check_limits
+from agentkit.loop._state import RunState
+from agentkit.messages import Message, ModelTurn, ToolSpec
+from agentkit.policies import Thinking
+from agentkit.protocols import ModelRequest, ToolChoice
+from agentkit.resilience import retrying
+
+
+async def ask(
+    state: RunState,
+    phase: Phase = "act",
+    *,
+    messages: Sequence[Message] | None = None,
+    tools: tuple[ToolSpec, ...] | None = None,
+    choice: ToolChoice = "auto",
+    schema: Mapping[str, Any] | None = None,
+    thinking: Thinking | None = None,
+    limited: bool = True,
+) -> ModelTurn:
+    """Take one step: ask the model, streaming what it says, repeating what failed in passing.
+
+    Raises:
+        Stopped: a limit has been reached; nothing was asked.
+        ModelError: the model could not be asked.
+    """
+    if limited:
+        check_limits(state)
+    state.steps += 1
+    state.emit(StepStarted(step=state.steps, phase=phase))
+    request = ModelRequest(
+        messages=state.transcript if messages is None else messages,
+        tools=state.registry.specs if tools is None else tools,
+        tool_choice=choice,
+        thinking=state.thinking if thinking is None else thinking,
+        schema=schema,
+        max_tokens=state.policy.limits.answer_tokens,
+        timeouts=state.policy.timeouts,
+        conversation_id=state.conversation_id,
+    )
+    stream = _Stream(state)
+    began = anyio.current_time()
+    turn = await retrying(
+        state.policy.retry, partial(state.model.ask, request, stream), stream.restart
+    )
+    state.usage += turn.usage
+    seconds = anyio.current_time() - began
+    state.emit(UsageReported(step=state.steps, usage=turn.usage, seconds=seconds))
+    return turn
+
+
+class _Stream:
+    """Pieces of a turn on their way to events; remembers whether any was text."""
+
+    __slots__ = ("_emit", "_spoken", "_step")
+
+    def __init__(self, state: RunState) -> None:
+        self._emit = state.emit
+        self._step = state.steps
+        self._spoken = False
+
+    def __call__(self, kind: Literal["thinking", "text", "notice"], text: str, /) -> None:
+        if kind == "text":
+            self._spoken = True
+            self._emit(TextDelta(self._step, text))
+        elif kind == "thinking":
+            self._emit(ThinkingDelta(self._step, text))
+        else:
+            self._emit(NoticeGiven(step=self._step, text=text))
+
+    def restart(self, attempt: int, delay: float, error: ModelError) -> None:
+        self._emit(
+            RetryScheduled(
+                step=self._step,
+                attempt=attempt,
+                delay_seconds=delay,
+                reason=str(error),
+                discard_text=self._spoken,
+            )
+        )
+        self._spoken = False

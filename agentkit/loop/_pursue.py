@@ -1,0 +1,78 @@
+"""The plain loop: ask, act, observe, until the model answers."""
+
+from agentkit.errors import DeadlineExceededError
+from agentkit.loop._act import act
+from agentkit.loop._observe import observe
+from agentkit.loop._plan import ask
+from agentkit.loop._state import RunState, Stopped
+from agentkit.messages import ModelTurn, SystemMessage
+from agentkit.resilience import deadline
+
+_EMPTY = "The model wrote neither an answer nor a call."
+
+
+async def pursue(state: RunState) -> str:
+    """Go on until the model gives an answer, and return it.
+
+    Raises:
+        Stopped: a limit was reached, or the run goes in circles.
+        AgentkitError: the model could not be asked, or gave nothing usable.
+    """
+    while True:
+        answer = await pursue_turn(state)
+        if answer is not None:
+            return answer
+
+
+async def pursue_turn(state: RunState) -> str | None:
+    """Take one step, within its time; return the answer if it was one."""
+    seconds = state.policy.timeouts.step
+    late = DeadlineExceededError(f"A step took longer than {seconds} seconds.")
+    with deadline(seconds, late):
+        turn = await ask(state, thinking=False if state.corrections > 1 else None)
+        return await _settle(state, turn)
+
+
+async def _settle(state: RunState, turn: ModelTurn) -> str | None:
+    """Do what a turn asks for; return its text if it is the answer."""
+    if turn.text.strip():
+        state.answer = turn.text
+    if turn.tool_calls:
+        await take_turn(state, turn)
+        return None
+    if turn.problem:
+        _append_spoken(state, turn)
+        state.transcript.append(SystemMessage(turn.problem))
+        state.correct(turn.problem, turn.text)
+        return None
+    if not turn.text.strip():
+        state.correct(_EMPTY, turn.thinking)  # the same question again; later without thinking
+        return None
+    state.transcript.append(turn)
+    if turn.finish in {"length", "abort"}:
+        raise Stopped("limit", f"The answer was cut off ({turn.finish}).")
+    return turn.text
+
+
+async def take_turn(state: RunState, turn: ModelTurn) -> bool:
+    """Run the calls of a turn and observe their results; return whether any of them ran.
+
+    Raises:
+        Stopped: the run goes in circles.
+        InvalidOutputError: none could run, too often in a row.
+    """
+    before = state.calls
+    state.transcript.append(turn)
+    results = await act(state, turn)
+    ran = state.calls > before
+    if ran:
+        state.corrections = 0
+    observe(state, turn, results)
+    if not ran:
+        state.correct(results[0].text, turn.text)
+    return ran
+
+
+def _append_spoken(state: RunState, turn: ModelTurn) -> None:
+    if turn.text.strip():
+        state.transcript.append(turn)

@@ -1,0 +1,47 @@
+"""What is left of a run."""
+
+from dataclasses import dataclass
+
+from agentkit.errors import AgentkitError, DeadlineExceededError
+from agentkit.messages import Message, PlanStep, Stop, Usage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """How a run ended, and everything it knew by then.
+
+    Attributes:
+        run_id: also the id of its trace.
+        text: the answer; on any stop but "done" the best one so far, perhaps empty.
+        stop: "done", or the named reason for ending early.
+        reason: why it stopped early, in a sentence; empty when done.
+        steps: model calls.
+        calls: tool calls that ran.
+        usage: tokens over all steps.
+        transcript: every message, always legal to continue from.
+        plan: the last plan, if there was one.
+        error: what made the run fail; `None` unless `stop` is "failed".
+        seconds: from start to end.
+    """
+
+    run_id: str
+    text: str
+    stop: Stop
+    reason: str
+    steps: int
+    calls: int
+    usage: Usage
+    transcript: tuple[Message, ...]
+    plan: tuple[PlanStep, ...]
+    error: AgentkitError | None
+    seconds: float
+
+    def unwrap(self) -> str:
+        """Return the answer of a run that is done.
+
+        Raises:
+            AgentkitError: the run stopped early; the error that ended it, or one that says why.
+        """
+        if self.stop == "done":
+            return self.text
+        raise self.error or DeadlineExceededError(f"The run stopped early: {self.reason}")

@@ -1,0 +1,123 @@
+"""Drive one run from its task to its result."""
+
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+import anyio
+
+from agentkit.errors import AgentkitError, DeadlineExceededError, ModelError
+from agentkit.events import RunEnded, RunStarted
+from agentkit.loop._facts import gather_facts
+from agentkit.loop._outline import follow_outline
+from agentkit.loop._plan import ask
+from agentkit.loop._pursue import pursue
+from agentkit.loop._result import Result
+from agentkit.loop._state import RunState, Stopped
+from agentkit.messages import Stop, SystemMessage
+from agentkit.resilience import deadline
+
+Strategy: TypeAlias = Callable[[RunState], Awaitable[str]]
+
+_CLOSING = (
+    "No more tool calls are possible. Answer now with what you know, and say what is missing."
+)
+
+
+def choose_strategy(*, plan: bool, small: bool) -> Strategy:
+    """Return how a run goes about its task."""
+    if not plan:
+        return pursue
+    return gather_facts if small else follow_outline
+
+
+async def run_to_end(state: RunState, *, plan: bool) -> Result:
+    """Run until there is an answer or a named stop, and return the result.
+
+    A cancellation passes through, but not before the last event has been sent and the partial
+    result stands in `state.result`.
+    """
+    strategy = choose_strategy(plan=plan, small=state.model.profile.small)
+    state.emit(
+        RunStarted(
+            run_id=state.run_id,
+            task=state.task,
+            model=state.model.profile.name,
+            tools=tuple(spec.name for spec in state.registry.specs),
+        )
+    )
+    try:
+        stop, reason, error = await _until_stopped(state, strategy)
+    except anyio.get_cancelled_exc_class():
+        end_run(state, "cancelled", "The run was cancelled.", None)
+        raise
+    finally:
+        await state.aclose()
+    return end_run(state, stop, reason, error)
+
+
+def end_run(state: RunState, stop: Stop, reason: str, error: AgentkitError | None) -> Result:
+    """Settle what is open, send the last event and return the result."""
+    state.settle_open_calls(f"Outcome unknown: {reason}")
+    seconds = anyio.current_time() - state.started
+    state.result = Result(
+        run_id=state.run_id,
+        text=state.answer,
+        stop=stop,
+        reason=reason,
+        steps=state.steps,
+        calls=state.calls,
+        usage=state.usage,
+        transcript=tuple(state.transcript),
+        plan=state.plan,
+        error=error,
+        seconds=seconds,
+    )
+    state.emit(
+        RunEnded(
+            run_id=state.run_id,
+            stop=stop,
+            text=state.answer,
+            steps=state.steps,
+            usage=state.usage,
+            seconds=seconds,
+            error=reason,
+        )
+    )
+    return state.result
+
+
+async def _until_stopped(
+    state: RunState, strategy: Strategy
+) -> tuple[Stop, str, AgentkitError | None]:
+    seconds = state.policy.timeouts.run
+    late = DeadlineExceededError(f"The run took longer than {seconds} seconds.")
+    try:
+        with deadline(seconds, late):
+            try:
+                state.answer = await strategy(state)
+            except Stopped as stopped:
+                await _close(state, stopped)
+                return stopped.stop, stopped.reason, None
+    except DeadlineExceededError as error:
+        return "deadline", str(error), None
+    except AgentkitError as error:
+        return "failed", str(error), error
+    return "done", "", None
+
+
+async def _close(state: RunState, stopped: Stopped) -> None:
+    """Ask once more, without calls, for an answer from what is known by now."""
+    tokens = state.policy.limits.tokens
+    spent = tokens is not None and state.usage.total_tokens >= tokens
+    if stopped.stop == "cancelled" or spent or not state.calls:
+        return
+    state.settle_open_calls(f"Not run: {stopped.reason}")
+    state.transcript.append(SystemMessage(_CLOSING))
+    try:
+        turn = await ask(state, "answer", choice="none", thinking=False, limited=False)
+    except ModelError as error:
+        state.notice(f"No closing answer: {error}")
+        return
+    if turn.text.strip() and not turn.tool_calls:
+        state.transcript.append(turn)
+        state.answer = turn.text

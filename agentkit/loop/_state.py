@@ -1,0 +1,99 @@
+"""What one run knows while it goes on."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import anyio
+
+from agentkit.errors import InvalidOutputError
+from agentkit.events import Event, NoticeGiven
+from agentkit.loop._result import Result
+from agentkit.messages import Message, ModelTurn, PlanStep, Stop, ToolResult, Usage
+from agentkit.policies import Policy, Thinking
+from agentkit.protocols import Model, OpenTool, RunScopedTool, Tool
+from agentkit.toolkit import Registry
+
+
+class Stopped(Exception):  # noqa: N818 - not an error: the named end of a run
+    """The run ends here, before an answer was given on the model's own terms."""
+
+    def __init__(self, stop: Stop, reason: str) -> None:
+        super().__init__(reason)
+        self.stop: Stop = stop
+        self.reason = reason
+
+
+@dataclass(slots=True, kw_only=True)
+class RunState:
+    """Everything the steps of a run share. Only the run's own task changes it."""
+
+    run_id: str
+    conversation_id: str
+    task: str
+    model: Model
+    registry: Registry
+    policy: Policy
+    thinking: Thinking
+    transcript: list[Message]
+    emit: Callable[[Event], None]
+    usage: Usage = field(default_factory=Usage)
+    steps: int = 0
+    calls: int = 0
+    answer: str = ""
+    plan: tuple[PlanStep, ...] = ()
+    corrections: int = 0
+    repeats: int = 0
+    last_round: tuple[tuple[str, str, str], ...] = ()
+    wants_stop: bool = False
+    result: Result | None = None
+    started: float = field(default_factory=anyio.current_time)
+    _open: dict[str, OpenTool] = field(default_factory=dict[str, OpenTool])
+
+    def tool(self, name: str) -> Tool:
+        """Return the tool of that name, as it is in this run.
+
+        Raises:
+            UnknownToolError: there is none.
+        """
+        if name in self._open:
+            return self._open[name]
+        tool = self.registry[name]
+        if not isinstance(tool, RunScopedTool):
+            return tool
+        self._open[name] = tool.for_run()
+        return self._open[name]
+
+    def notice(self, text: str) -> None:
+        """Report something worth knowing."""
+        self.emit(NoticeGiven(step=self.steps, text=text))
+
+    def correct(self, problem: str, output: str) -> None:
+        """Count an output that could not be used.
+
+        Raises:
+            InvalidOutputError: the model has been told often enough.
+        """
+        self.corrections += 1
+        self.notice(problem)
+        if self.corrections > self.policy.limits.corrections:
+            raise InvalidOutputError(
+                f"The model gave {self.corrections} unusable outputs in a row. The last: {problem}",
+                hint="A larger model, or tool_calls='guided', mends this more often than a retry.",
+                output=output,
+            )
+
+    def settle_open_calls(self, reason: str) -> None:
+        """Give each call without a result one that says so: a transcript must be legal."""
+        answered = {entry.call_id for entry in self.transcript if isinstance(entry, ToolResult)}
+        last = next((e for e in reversed(self.transcript) if isinstance(e, ModelTurn)), None)
+        for call in last.tool_calls if last else ():
+            if call.id not in answered:
+                self.transcript.append(
+                    ToolResult(call_id=call.id, name=call.name, text=reason, ok=False)
+                )
+
+    async def aclose(self) -> None:
+        """Close the tools that this run opened, whatever is being cancelled around it."""
+        for tool in self._open.values():
+            with anyio.move_on_after(10, shield=True):  # a closing tool may not hold up the run
+                await tool.aclose()

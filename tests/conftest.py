@@ -1,0 +1,80 @@
+"""What every test is held to: no blocking call in the loop, and nothing left behind."""
+
+import gc
+import os
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+import trio
+from blockbuster import blockbuster_ctx
+from trio.testing import MockClock
+
+
+@pytest.fixture(autouse=True)
+def no_blocking_calls() -> Iterator[None]:
+    """Fail a test whose code blocks the event loop."""
+    with blockbuster_ctx(["agentkit", "agentkit_tools"]):
+        yield
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keep tests away from the settings, traces and caches of the person who runs them."""
+    folder = tmp_path_factory.mktemp("home")
+    for variable in [name for name in os.environ if name.startswith("AGENTKIT_")]:
+        if not variable.startswith("AGENTKIT_TEST_"):
+            monkeypatch.delenv(variable)
+    monkeypatch.setenv("AGENTKIT_STATE_DIR", str(folder / "state"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(folder / "config"))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind() -> Iterator[None]:
+    """Fail a test that leaves a thread, a child process or an open file."""
+    before = _held()
+    yield
+    gc.collect()
+    left = _held() - before
+    assert not left, f"left behind: {sorted(left)}"
+
+
+@pytest.fixture
+def virtual_time() -> Callable[[Callable[[], Awaitable[object]]], object]:
+    """Run a coroutine function where waiting takes no time."""
+
+    def run(test: Callable[[], Awaitable[object]]) -> object:
+        return trio.run(test, clock=MockClock(autojump_threshold=0))
+
+    return run
+
+
+def _held() -> set[str]:
+    threads = {f"thread {t.name}" for t in threading.enumerate() if not _is_cached(t)}
+    files: set[str] = set()
+    for entry in Path("/proc/self/fd").glob("*"):
+        try:
+            files.add(f"file {entry.name}: {entry.readlink()}")
+        except OSError:
+            continue  # the folder's own descriptor
+    return threads | files | _children()
+
+
+def _children() -> set[str]:
+    found: set[str] = set()
+    for task in Path("/proc/self/task").glob("*/children"):
+        for pid in task.read_text(encoding="ascii").split():
+            try:
+                state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1]
+                command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except OSError:
+                continue  # it ended meanwhile
+            found.add(f"process {pid} {state.split()[0]} {command}")
+    return found
+
+
+def _is_cached(thread: threading.Thread) -> bool:
+    """Whether a thread is one that trio keeps a few seconds for the next job."""
+    return thread.name.startswith(("Trio thread", "trio.to_thread"))
