@@ -1,0 +1,126 @@
+"""An event as one line of JSON: what `as_record` gives, the time it happened, and no secret.
+
+Written by hand for speed: a run of eight calls makes some forty lines, and `asdict` with
+`json.dumps` takes ten times as long for them.
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TypeAlias
+
+from pydantic_core import PydanticSerializationError, to_json
+
+from agentkit.events import (
+    CallFinished,
+    CallStarted,
+    Event,
+    RunStarted,
+    StepStarted,
+    UsageReported,
+    as_record,
+)
+from agentkit.trace._redact import Redactor, without_secrets
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """All the pieces of thinking or of text of one step, put together."""
+
+    kind: str
+    step: int
+    text: str
+    discarded: bool = False
+
+
+Entry: TypeAlias = Event | Joined
+"""What becomes a line."""
+
+
+class LineMaker:
+    """Makes lines; remembers the last moment it wrote down."""
+
+    def __init__(self, redact: Redactor) -> None:
+        self._redact = redact
+        self._millisecond = -1
+        self._stamp = ""
+
+    def line(self, at: float, entry: Entry) -> str:
+        """Return the line of what happened at `at` (seconds since 1970), without its line end.
+
+        >>> LineMaker(Redactor()).line(1_700_000_000.25, StepStarted(step=1))
+        '{"event":"step","step":1,"phase":"act","at":"2023-11-14T22:13:20.250Z"}'
+        """
+        millisecond = int(at * 1000)
+        if millisecond != self._millisecond:
+            self._millisecond = millisecond
+            self._stamp = _stamp(millisecond)
+        if isinstance(entry, StepStarted):
+            return f'{{"event":"step",{_step(entry)},"at":"{self._stamp}"}}'
+        if isinstance(entry, UsageReported):
+            return f'{{"event":"usage",{_usage(entry)},"at":"{self._stamp}"}}'
+        try:
+            body = _body(entry)
+        except (PydanticSerializationError, RuntimeError):  # half a surrogate; a changing mapping
+            body = _patient_body(entry)
+        return f'{{"event":"{entry.kind}",{self._redact(body)},"at":"{self._stamp}"}}'
+
+
+def _stamp(millisecond: int) -> str:
+    moment = datetime.fromtimestamp(millisecond // 1000, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{millisecond % 1000:03d}Z"
+
+
+def _step(event: StepStarted) -> str:
+    return f'"step":{event.step},"phase":"{event.phase}"'
+
+
+def _usage(event: UsageReported) -> str:
+    used = event.usage
+    return (
+        f'"step":{event.step},"usage":{{"prompt_tokens":{used.prompt_tokens},'
+        f'"completion_tokens":{used.completion_tokens},"cached_tokens":{used.cached_tokens},'
+        f'"reasoning_tokens":{used.reasoning_tokens},"requests":{used.requests}}},'
+        f'"seconds":{event.seconds!r}'
+    )
+
+
+def _body(entry: Entry) -> str:
+    match entry:
+        case CallFinished():
+            return (
+                f'"step":{entry.step},"call_id":{_quoted(entry.call_id)},'
+                f'"name":{_quoted(entry.name)},"text":{_quoted(entry.text)},'
+                f'"ok":{"true" if entry.ok else "false"},"seconds":{entry.seconds!r}'
+            )
+        case CallStarted():
+            return (
+                f'"step":{entry.step},"call_id":{_quoted(entry.call_id)},'
+                f'"name":{_quoted(entry.name)},'
+                f'"arguments":{to_json(without_secrets(entry.arguments)).decode()}'
+            )
+        case Joined():
+            extra = ',"discarded":true' if entry.discarded else ""
+            return f'"step":{entry.step},"text":{_quoted(entry.text)}{extra}'
+        case RunStarted():  # the process, so that a reader can tell a crash from a run under way
+            return f'{to_json(entry).decode()[1:-1]},"pid":{os.getpid()}'
+        case _:
+            return to_json(entry).decode()[1:-1]
+
+
+def _quoted(text: str) -> str:
+    return to_json(text).decode()
+
+
+def _patient_body(entry: Entry) -> str:
+    if isinstance(entry, Joined):
+        record: dict[str, object] = {"step": entry.step, "text": entry.text}
+    elif isinstance(entry, CallStarted):  # its arguments may hold what cannot be copied
+        arguments = without_secrets(dict(entry.arguments))
+        record = {"step": entry.step, "call_id": entry.call_id, "name": entry.name}
+        record["arguments"] = arguments
+    else:
+        record = as_record(entry)
+        del record["event"]
+    return json.dumps(record, default=str, separators=(",", ":"))[1:-1]
