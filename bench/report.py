@@ -1,0 +1,113 @@
+"""Figures side by side: as lines on a terminal and as a page of the documentation."""
+
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+_PAGE = """\
+# What agentkit costs
+
+The whole runtime (events, policies, validation, a trace file for each run) beside a hand-written
+loop over `openai.AsyncOpenAI` ("bare"), both against the same scripted server on loopback, one
+after the other in the same session, medians of several rounds, each in a new process. agentkit
+always streams; the bare loop is measured both ways. Every run's answer and its number of calls
+are checked. CPU is user and system time of the client process. Ratios are agentkit / bare.
+
+Measured {date} on {machine}, Python {python}, {versions}. The machine is shared: trust the ratios.
+
+```
+python -m bench.run --write      # this page; add names (cpu, tokens, …) or --quick for a part
+```
+
+| figure | bare | agentkit | ratio | goal | |
+|---|---:|---:|---:|---:|---|
+{rows}
+"""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One value of both contenders, and the goal it is held to, if any.
+
+    Attributes:
+        at_most: goal for agentkit / bare.
+        at_least: goal for agentkit / bare, where more is better.
+        below: goal for agentkit's value itself.
+    """
+
+    name: str
+    unit: str
+    bare: float
+    agentkit: float
+    at_most: float | None = None
+    at_least: float | None = None
+    below: float | None = None
+
+    @property
+    def ratio(self) -> float:
+        """What agentkit takes for each unit that bare takes."""
+        return self.agentkit / self.bare
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the goal is met, `None` where there is none.
+
+        >>> Figure("CPU", "ms", 10, 3, at_most=0.4).met, Figure("CPU", "ms", 10, 3).met
+        (True, None)
+        """
+        if self.at_most is not None:
+            return self.ratio <= self.at_most
+        if self.at_least is not None:
+            return self.ratio >= self.at_least
+        return None if self.below is None else self.agentkit <= self.below
+
+    @property
+    def goal(self) -> str:
+        """The goal in words."""
+        if self.at_most is not None:
+            return f"<= {self.at_most:g}x"
+        if self.at_least is not None:
+            return f">= {self.at_least:g}x"
+        return "" if self.below is None else f"<= {self.below:g} {self.unit}"
+
+    @property
+    def verdict(self) -> str:
+        """One word."""
+        return {True: "met", False: "MISSED", None: ""}[self.met]
+
+
+def print_figures(figures: Sequence[Figure]) -> None:
+    for one in figures:
+        values = f"{one.bare:>10,.2f} {one.agentkit:>10,.2f} {one.unit:<3}{one.ratio:>7.3f}x"
+        print(f"{one.name:<72}{values}  {one.goal:<10} {one.verdict}", flush=True)
+
+
+def write_page(figures: Sequence[Figure], path: Path) -> None:
+    """Write the figures with the machine and the versions they belong to."""
+    packages = ("openai", "aiohttp", "httpx2", "mcp", "anyio", "pydantic")
+    rows = "\n".join(
+        f"| {one.name} | {one.bare:,.2f} {one.unit} | {one.agentkit:,.2f} {one.unit} "
+        f"| {one.ratio:.2f} | {one.goal} | {one.verdict} |"
+        for one in figures
+    )
+    path.write_text(
+        _PAGE.format(
+            date=datetime.now(UTC).date(),
+            machine=f"{os.cpu_count()} cores ({_processor()})",
+            python=platform.python_version(),
+            versions=", ".join(f"{name} {version(name)}" for name in packages),
+            rows=rows,
+        ),
+        encoding="utf-8",
+    )
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
