@@ -1,1 +1,12 @@
-"""Placeholder of the layer; filled by its own commit."""
+"""Runs model-written Python away from the host's own process.
+
+The one level of isolation so far is "process": a process tree of its own with limits, watched
+and killed as a whole. It protects the host from accidents (endless loops, memory, floods of
+output, crashes), not from intent: code at this level can read what the user can read, connect
+where the user can connect and signal what the user can signal.
+"""
+
+from agentkit.sandbox._child import WorkerLimits
+from agentkit.sandbox._interpreter import Interpreter, Outcome
+
+__all__ = ["Interpreter", "Outcome", "WorkerLimits"]

@@ -1,0 +1,243 @@
+"""Starts one worker, watches what it uses, and leaves nothing of it behind.
+
+Runs as a program of its own between host and worker (`python -I -S _janitor.py CONFIG`), so
+that the whole tree below it ends when the host asks, dies or is killed. On Linux it adopts the
+orphans of the tree, so that a daemon with a session of its own is found as well.
+
+The host writes single letters to the `life` socket: `B`/`E` when a cell begins or ends, `I` to
+interrupt it, `K` to end everything. The janitor writes two lines of JSON: `{"pid", "folder"}`
+when the worker is there, and `{"exit", "by"}` when all is gone.
+"""
+# ruff: noqa: PTH100, PTH101, PTH102, PTH114, PTH118, PTH120, PTH123, PTH208 - pathlib would double the start
+
+import contextlib
+import ctypes
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from typing import Any
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+PR_SET_CHILD_SUBREAPER = 36
+
+BUSY_SECONDS = 0.1
+"""Between two looks at the tree while a cell runs."""
+
+IDLE_SECONDS = 1.0
+"""The same between cells."""
+
+GIVE_UP_SECONDS = 5.0
+"""How long a tree is killed before what is left (stuck in the kernel) is left."""
+
+
+def descendants(root: int) -> list[int]:
+    """Return the processes below `root`, nearest first; empty where there is no /proc."""
+    found: list[int] = []
+    todo = [root]
+    while todo:
+        children = _children(todo.pop())
+        found += children
+        todo += children
+    return found
+
+
+def _children(pid: int) -> list[int]:
+    children: list[int] = []
+    with contextlib.suppress(OSError):  # ended meanwhile
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{task}/children", encoding="ascii") as file:
+                children += map(int, file.read().split())
+    return children
+
+
+def resident_bytes(pid: int) -> int:
+    """Return the memory that a process holds, 0 if it has ended."""
+    try:
+        with open(f"/proc/{pid}/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
+
+
+def end_tree(root: int, group: int) -> None:
+    """Kill everything below `root`: stop first, so that nothing can fork away from us."""
+    stopped: set[int] = set()
+    until = time.monotonic() + GIVE_UP_SECONDS
+    _signal_group(group, signal.SIGKILL)
+    while time.monotonic() < until:
+        _reap()
+        pids = set(descendants(root))
+        if not pids:
+            return
+        for pid in pids - stopped:
+            _signal(pid, signal.SIGSTOP)
+        if pids <= stopped:
+            for pid in pids:
+                _signal(pid, signal.SIGKILL)
+            time.sleep(0.001)
+        stopped |= pids
+
+
+def _signal(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except (ProcessLookupError, PermissionError):  # ended, or it changed its user
+        return
+
+
+def _signal_group(group: int, number: int) -> None:
+    try:
+        os.killpg(group, number)
+    except (ProcessLookupError, PermissionError):
+        return
+
+
+def _reap() -> dict[int, int]:
+    """Collect every child that has ended: exit code, or minus the signal, by pid."""
+    ended: dict[int, int] = {}
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return ended
+        if pid == 0:
+            return ended
+        ended[pid] = os.waitstatus_to_exitcode(status)
+
+
+def make_folder(parent: str) -> str:
+    """Make an empty folder that only this user can enter."""
+    folder = os.path.join(parent, f"agentkit-code-{os.urandom(8).hex()}")
+    os.mkdir(folder, 0o700)
+    return folder
+
+
+def remove_folder(folder: str) -> None:
+    """Remove a folder and what is in it, also what was made unreadable; follows no link."""
+    import shutil  # these two cost 15 ms that the start need not pay
+    import subprocess
+
+    with contextlib.suppress(OSError):  # rmtree below removes what can be removed
+        for path, folders, _files in os.walk(folder):
+            for name in folders:
+                inner = os.path.join(path, name)
+                if not os.path.islink(inner):
+                    os.chmod(inner, 0o700)
+    with contextlib.suppress(RecursionError):
+        shutil.rmtree(folder, ignore_errors=True)
+    if os.path.lexists(folder):  # thousands of folders deep: rm does not recurse
+        subprocess.run(["rm", "-rf", "--", folder], check=False, stderr=subprocess.DEVNULL)  # noqa: S603, S607 - rm of the user's own PATH, on our own folder
+
+
+class Janitor:
+    """Looks after one worker until it or the host ends."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self._config = config
+        self._life = socket.socket(fileno=config["life"])
+        self._seconds = IDLE_SECONDS
+        self._worker = 0
+        self._exit: int | None = None
+
+    def work(self) -> None:
+        """Start the worker, wait for the end, clear up, report."""
+        by = ""
+        folder = make_folder(self._config["parent"])
+        try:
+            wake = self._start(folder)
+            self._report({"pid": self._worker, "folder": folder})
+            by = self._watch(wake)
+        finally:
+            if self._worker:
+                end_tree(os.getpid(), self._worker)
+            remove_folder(folder)
+            self._report({"exit": self._exit, "by": by})
+
+    def _start(self, folder: str) -> int:
+        _prctl(PR_SET_CHILD_SUBREAPER, 1)
+        wake, wakened = os.pipe()
+        os.set_blocking(wakened, False)
+        signal.set_wakeup_fd(wakened, warn_on_full_buffer=False)
+        for number in (signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        for number in (signal.SIGTERM, signal.SIGCHLD):
+            signal.signal(number, _note)
+        self._worker = os.fork()
+        if self._worker == 0:
+            _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            signal.set_wakeup_fd(-1)
+            _work(self._config, folder)
+        for name in ("control", "stdout", "stderr"):
+            os.close(self._config[name])
+        return wake
+
+    def _watch(self, wake: int) -> str:
+        """Return why the session ended: "" if the worker ended by itself."""
+        while True:
+            ready, _, _ = select.select([self._life, wake], [], [], self._seconds)
+            if wake in ready and signal.SIGTERM in os.read(wake, 4096):
+                return "host"
+            self._exit = _reap().get(self._worker)
+            if self._exit is not None:
+                return ""
+            if self._life in ready and not self._obey():
+                return "host"
+            if os.getppid() != self._config["host"]:
+                return "host"
+            if excess := self._excess():
+                return excess
+
+    def _obey(self) -> bool:
+        """Follow the host's letters; False if it wants the end, or is gone."""
+        try:
+            letters = self._life.recv(64)
+        except OSError:
+            return False
+        for letter in letters:
+            if letter == ord("I"):
+                _signal(self._worker, signal.SIGINT)
+            elif letter == ord("B"):
+                self._seconds = BUSY_SECONDS
+            elif letter == ord("E"):
+                self._seconds = IDLE_SECONDS
+        return bool(letters) and ord("K") not in letters
+
+    def _excess(self) -> str:
+        pids = descendants(os.getpid())
+        if len(pids) > self._config["processes"]:
+            return "processes"
+        if sum(map(resident_bytes, pids)) > self._config["memory"]:
+            return "memory"
+        return ""
+
+    def _report(self, line: dict[str, Any]) -> None:
+        try:
+            self._life.sendall(json.dumps(line).encode() + b"\n")
+        except OSError:  # the host is gone; nobody to tell
+            return
+
+
+def _work(config: dict[str, Any], folder: str) -> None:
+    """Be the worker; never returns."""
+    sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+    import _worker  # by path: started like this, nothing knows the package
+
+    sys.path.pop(0)
+    _worker.run(config, folder)
+
+
+def _prctl(option: int, value: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
+
+
+def _note(_signal: int, _frame: object) -> None:
+    """Do nothing: the wake-up pipe carries the news."""
+
+
+if __name__ == "__main__":
+    Janitor(json.loads(sys.argv[1])).work()

@@ -1,0 +1,229 @@
+"""Runs cells inside the child process: read a frame, run the code, answer with a frame.
+
+Lives in the process that runs model-written code, so it imports nothing of agentkit and keeps
+its own references to what a cell could replace. A frame is a 4-byte big-endian length and that
+many bytes of JSON: `{"id", "code"}` in, `{"id", "value", "name", "error"}` out.
+"""
+
+import ast
+import builtins
+import fcntl
+import io
+import json
+import linecache
+import os
+import resource
+import signal
+import site
+import socket
+import struct
+import sys
+import traceback
+import types
+from typing import Any, NoReturn
+
+TEXT_CHARS = 8_000
+"""Longest value or error that is sent; the middle is left out."""
+
+HIDDEN_FD = 200
+"""Files of the worker itself live from here on, so that a cell's own start at 3."""
+
+INT_DIGITS = 100_000
+"""Digits of an integer that may be printed; converting more takes long."""
+
+
+class Worker:
+    """The namespace of one session, and the channel to the host."""
+
+    def __init__(self, control: socket.socket, stdout: int, stderr: int) -> None:
+        self._control = control
+        self._saved = {1: stdout, 2: stderr}
+        self._streams: dict[int, io.TextIOWrapper] = {}
+        self._main = types.ModuleType("__main__")
+        self._cells = 0
+        self._running = False
+
+    def serve(self) -> None:
+        """Run cells until the host closes the channel."""
+        sys.modules["__main__"] = self._main
+        self._main.__dict__["__builtins__"] = builtins
+        self._mend()
+        while (frame := self._receive()) is not None:
+            answer = self._execute(str(frame["code"]))
+            self._mend()
+            self._send({"id": frame["id"], **answer})
+
+    def _receive(self) -> dict[str, Any] | None:
+        header = self._exactly(4)
+        body = self._exactly(struct.unpack(">I", header)[0]) if header else b""
+        return json.loads(body) if body else None
+
+    def _exactly(self, count: int) -> bytes:
+        data = bytearray()
+        while len(data) < count:
+            piece = self._control.recv(count - len(data))
+            if not piece:
+                return b""
+            data += piece
+        return bytes(data)
+
+    def _send(self, frame: dict[str, Any]) -> None:
+        body = json.dumps(frame).encode()
+        self._control.sendall(struct.pack(">I", len(body)) + body)
+
+    def _mend(self) -> None:
+        """Put back what a cell may have closed or replaced: output, input, the interrupt."""
+        for fd, saved in self._saved.items():
+            os.dup2(saved, fd)
+            stream = self._streams.get(fd)
+            if stream is None or stream.closed:
+                raw = open(fd, "wb", buffering=8192, closefd=False)  # noqa: SIM115 - kept open
+                self._streams[fd] = io.TextIOWrapper(
+                    raw, encoding="utf-8", errors="backslashreplace", line_buffering=True
+                )
+        sys.stdout = sys.__stdout__ = self._streams[1]
+        sys.stderr = sys.__stderr__ = self._streams[2]
+        signal.signal(signal.SIGINT, self._interrupt)
+
+    def _interrupt(self, _signal: int, _frame: object) -> None:
+        if self._running:  # else the cell ended while the signal was on its way
+            raise KeyboardInterrupt
+
+    def _execute(self, source: str) -> dict[str, str | None]:
+        answer: dict[str, str | None] = {"value": None, "name": None, "error": None}
+        self._cells += 1
+        filename = f"<cell {self._cells}>"
+        lines = source.splitlines(keepends=True)
+        linecache.cache[filename] = (len(source), None, lines, filename)
+        try:
+            self._running = True
+            try:
+                answer["name"], value = self._evaluate(source, filename)
+                if value is not None:
+                    self._main.__dict__["_"] = value
+                    answer["value"] = shorten(repr(value))
+                for stream in (sys.stdout, sys.stderr, *self._streams.values()):
+                    stream.flush()
+            finally:
+                self._running = False
+        except SystemExit as error:
+            if error.code not in (None, 0):
+                answer["error"] = shorten(f"SystemExit: {error.code}")
+        except BaseException as error:  # whatever a cell raises is its answer
+            answer["value"] = None
+            answer["error"] = explain(error, filename)
+        return answer
+
+    def _evaluate(self, source: str, filename: str) -> tuple[str | None, object]:
+        tree = ast.parse(source, filename)
+        name, last = _last_value(tree)
+        namespace = self._main.__dict__
+        exec(compile(tree, filename, "exec"), namespace)  # noqa: S102 - running it is the purpose
+        if last is None:
+            return None, None
+        return name, eval(compile(last, filename, "eval"), namespace)  # noqa: S307 - as above
+
+
+def _last_value(tree: ast.Module) -> tuple[str | None, ast.Expression | None]:
+    """Take a last expression off the tree; a last assignment stays, and its name is looked up."""
+    last = tree.body[-1] if tree.body else None
+    if isinstance(last, ast.Expr):
+        tree.body.pop()
+        return None, ast.Expression(last.value)
+    target: ast.expr | None = None
+    if isinstance(last, ast.Assign) and len(last.targets) == 1:
+        target = last.targets[0]
+    elif isinstance(last, ast.AugAssign) or (isinstance(last, ast.AnnAssign) and last.value):
+        target = last.target
+    if not isinstance(target, ast.Name):
+        return None, None
+    look_up = ast.copy_location(ast.Name(target.id, ast.Load()), target)
+    return target.id, ast.Expression(look_up)
+
+
+def shorten(text: str) -> str:
+    """Leave out the middle of a long text."""
+    if len(text) <= TEXT_CHARS:
+        return text
+    half = TEXT_CHARS // 2
+    return f"{text[:half]} [... {len(text) - 2 * half} characters left out ...] {text[-half:]}"
+
+
+def explain(error: BaseException, filename: str) -> str:
+    """Return the traceback of a cell, without the frames of the worker and of libraries."""
+    try:
+        story = traceback.TracebackException.from_exception(error, limit=-50)
+        stack = [frame for frame in story.stack if frame.filename.startswith("<cell ")]
+        story.stack = traceback.StackSummary.from_list(_few(stack))
+        story.__cause__ = story.__context__ = None
+        text = "".join(story.format()).rstrip()
+    except BaseException as failure:  # an exception whose __str__ raises, or worse
+        text = f"{type(error).__name__} (and showing it raised {type(failure).__name__})"
+    return shorten(
+        text.replace("Traceback (most recent call last):\n", "").replace(filename, "cell")
+    )
+
+
+def _few(stack: list[traceback.FrameSummary]) -> list[traceback.FrameSummary]:
+    return stack if len(stack) <= 6 else stack[:3] + stack[-3:]
+
+
+def run(config: dict[str, Any], folder: str) -> NoReturn:
+    """Turn this freshly forked process into a worker; never returns."""
+    control = _arrange_files(config)
+    _arrange_process(config, folder)
+    os.register_at_fork(after_in_child=control.close)  # a child must not answer in our name
+    worker = Worker(control, HIDDEN_FD + 1, HIDDEN_FD + 2)
+    code = 1
+    try:
+        worker.serve()
+        code = 0
+    finally:
+        os._exit(code)  # no atexit, no waiting for threads: the session is over
+
+
+def _arrange_files(config: dict[str, Any]) -> socket.socket:
+    """Keep the channel and the two outputs, out of the way; close everything else."""
+    names = ("control", "stdout", "stderr")
+    # First out of the way: a host with many open files may have used the numbers we want.
+    kept = [fcntl.fcntl(config[name], fcntl.F_DUPFD_CLOEXEC, HIDDEN_FD + 3) for name in names]
+    for offset, fd in enumerate(kept):
+        os.dup2(fd, HIDDEN_FD + offset, inheritable=False)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.closerange(3, HIDDEN_FD)
+    os.closerange(HIDDEN_FD + 3, os.sysconf("SC_OPEN_MAX"))
+    return socket.socket(fileno=HIDDEN_FD)
+
+
+def _arrange_process(config: dict[str, Any], folder: str) -> None:
+    """Start a session of our own, in our folder, with an environment and limits of our own."""
+    os.setsid()
+    os.umask(0o077)
+    os.chdir(folder)
+    os.environ.update(HOME=folder, TMPDIR=folder)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)
+    for kind, value in config["rlimits"].items():
+        _limit(getattr(resource, kind), value)
+    _volunteer_for_oom()
+    sys.argv = [""]
+    sys.path[:] = ["", *(path for path in sys.path if path), *config["paths"]]
+    sys.dont_write_bytecode = True
+    sys.set_int_max_str_digits(INT_DIGITS)
+    site.setquit()
+    site.sethelper()
+
+
+def _limit(kind: int, value: int) -> None:
+    _soft, hard = resource.getrlimit(kind)
+    value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    resource.setrlimit(kind, (value, value))
+
+
+def _volunteer_for_oom() -> None:
+    """Let the kernel take this process before the host when memory runs out (Linux)."""
+    try:
+        with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:  # noqa: PTH123 - pathlib costs 10 ms of start
+            file.write("500")
+    except OSError:  # not Linux, or the container forbids it: only a preference
+        return
