@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from platformdirs import user_cache_path, user_config_path, user_state_path
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -65,6 +65,14 @@ class Settings(BaseSettings):
     trace: bool = True
     state_dir: Path = Field(default_factory=lambda: user_state_path(_APP))
     cache_dir: Path = Field(default_factory=lambda: user_cache_path(_APP))
+
+    @field_validator("tools", mode="before")
+    @classmethod
+    def _split_names(cls, value: object) -> object:
+        """Read `clock, fetch`, as it stands in an environment variable."""
+        if isinstance(value, str):
+            return tuple(name.strip() for name in value.split(",") if name.strip())
+        return value
 
     @property
     def policy(self) -> Policy:

@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import re
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, cast, overload
@@ -15,6 +16,7 @@ from agentkit.messages import JsonObject, ToolSpec
 from agentkit.toolkit._docstring import read_docstring
 from agentkit.toolkit._schema import compact_schema
 
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _THREADS_PER_TOOL = 4  # a hung sync tool must not eat the threads of others, nor of DNS look-ups
 
 
@@ -34,12 +36,18 @@ class FunctionTool:
         timeout_seconds: float | None = None,
     ) -> None:
         docs = read_docstring(inspect.getdoc(function) or "")
+        name = str(name or getattr(function, "__name__", ""))
+        if not _NAME.fullmatch(name):
+            raise ConfigurationError(
+                f"{name!r} cannot be the name of a tool.",
+                hint="Give one with @tool(name=...): 1 to 64 letters, digits, _ or -.",
+            )
         self.function = function
-        self._arguments = _model_of(function, docs.parameters)
+        self._arguments = _model_of(function, name, docs.parameters)
         self._is_async = inspect.iscoroutinefunction(function)
         self._limiter: CapacityLimiter | None = None
         self.spec = ToolSpec(
-            name=name or function.__name__,
+            name=name,
             description=description or docs.summary,
             parameters=compact_schema(self._arguments.model_json_schema()),
             timeout_seconds=timeout_seconds,
@@ -154,8 +162,8 @@ def as_text(value: object) -> str:
         return str(value)
 
 
-def _model_of(function: Callable[..., Any], docs: dict[str, str]) -> type[BaseModel]:
-    where = f"tool {function.__name__!r}"
+def _model_of(function: Callable[..., Any], name: str, docs: dict[str, str]) -> type[BaseModel]:
+    where = f"tool {name!r}"
     fields: dict[str, Any] = {}
     try:
         signature = inspect.signature(function, eval_str=True)
@@ -174,9 +182,7 @@ def _model_of(function: Callable[..., Any], docs: dict[str, str]) -> type[BaseMo
         described = Field(default, description=docs.get(parameter.name))
         fields[parameter.name] = (parameter.annotation, described)
     try:
-        model: type[BaseModel] = create_model(
-            function.__name__, __config__=ConfigDict(extra="forbid"), **fields
-        )
+        model: type[BaseModel] = create_model(name, __config__=ConfigDict(extra="forbid"), **fields)
         model.model_json_schema()
     except PydanticUserError as error:
         raise ConfigurationError(f"{where}: {error.message}") from error
