@@ -1,1 +1,11 @@
-"""Placeholder of the layer; filled by its own commit."""
+"""Tools of MCP servers: started or reached, watched, and called like any other tool.
+
+The `mcp` SDK is imported when the first server is opened.
+"""
+
+from agentkit.mcp._config import McpConfig, ServerConfig
+from agentkit.mcp._file import read_config
+from agentkit.mcp._servers import open_servers
+from agentkit.mcp._state import McpServers, ServerState
+
+__all__ = ["McpConfig", "McpServers", "ServerConfig", "ServerState", "open_servers", "read_config"]

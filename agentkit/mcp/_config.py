@@ -1,0 +1,94 @@
+"""What `mcp_servers.json` says, as frozen values."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerConfig:
+    """One server: a command that is started, or a URL that is spoken to.
+
+    What may hold a secret is left out of `repr`.
+
+    Attributes:
+        name: unique in its file.
+        command: a program, found like a shell would, our own scripts first.
+        args: its arguments; never a shell.
+        env: variables on top of the harmless part of our own environment.
+        cwd: folder it runs in; `None` is ours.
+        url: address of a streamable HTTP server, instead of a command.
+        headers: sent with each request to `url`.
+        disabled: keep the entry, do not start it.
+        required: without this server nothing starts at all.
+        include: the only tools wanted, by the server's own names; empty means all.
+        exclude: tools not wanted; wins over `include`.
+        prefix: always name the tools `server__tool`.
+        connect_seconds: until its tools are known; `None` leaves it to the policy.
+        call_seconds: limit of one call; `None` leaves it to the policy.
+        max_result_chars: longest text of a result; head and tail are kept.
+        max_message_bytes: a longer message is dropped and its call fails.
+        problem: why this server cannot be used, found while reading; empty if nothing is wrong.
+        secrets: values that never appear in a message.
+    """
+
+    name: str
+    command: str = field(default="", repr=False)
+    args: tuple[str, ...] = field(default=(), repr=False)
+    env: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    cwd: Path | None = None
+    url: str = field(default="", repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    disabled: bool = False
+    required: bool = False
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    prefix: bool = False
+    connect_seconds: float | None = None
+    call_seconds: float | None = None
+    max_result_chars: int = 100_000
+    max_message_bytes: int = 8 * 1024 * 1024
+    problem: str = ""
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+
+    @property
+    def target(self) -> str:
+        """What is started or spoken to, fit to be shown.
+
+        >>> ServerConfig(name="a", url="https://me:pw@example.org/mcp?key=1").target
+        'https://example.org/mcp'
+        """
+        if not self.url:
+            return self.redact(" ".join((self.command, *self.args)))
+        parts = urlsplit(self.url)
+        return self.redact(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}")
+
+    def redact(self, text: str) -> str:
+        """Return `text` with every secret of this server replaced."""
+        for secret in self.secrets:
+            text = text.replace(secret, "***")
+        return text
+
+    def wants(self, tool: str) -> bool:
+        """Say whether the tool, by the server's own name, is to be offered."""
+        return tool not in self.exclude and (not self.include or tool in self.include)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class McpConfig:
+    """All servers of a file, in its order.
+
+    Attributes:
+        warnings: what was read but has no effect.
+        path: where it was read; `None` if it was made by hand.
+    """
+
+    servers: tuple[ServerConfig, ...] = ()
+    warnings: tuple[str, ...] = ()
+    path: Path | None = None
+
+    @property
+    def problems(self) -> tuple[tuple[str, str], ...]:
+        """Servers that cannot be used, each with the reason."""
+        return tuple((server.name, server.problem) for server in self.servers if server.problem)

@@ -1,0 +1,194 @@
+"""One entry of `mcp_servers.json`: its keys, their other names, their types."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar, cast
+from urllib.parse import urlsplit
+
+from agentkit.errors import ConfigurationError
+from agentkit.mcp._config import ServerConfig
+from agentkit.mcp._environment import is_secret_name
+from agentkit.mcp._variables import UnsetVariableError, Variables
+
+T = TypeVar("T")
+
+_STDIO = ("stdio",)
+_HTTP = ("http", "streamable-http", "streamableHttp", "streamable_http")
+_FOR_PEOPLE = frozenset({"description", "comment", "type", "transport"})
+_AMBIGUOUS_BELOW = 1000
+"""A bare `timeout` is in milliseconds elsewhere; a small one was surely meant in seconds."""
+
+
+class Entry:
+    """Takes the settings of one server apart; every key is looked at once."""
+
+    def __init__(self, path: Path, name: str, settings: object, variables: Variables) -> None:
+        self._path = path
+        self._name = name
+        self._variables = variables
+        self._left: dict[str, Any] = {}
+        self._problem = ""
+        self.warnings: list[str] = []
+        if not name.strip():
+            self._fail("a server needs a name", "Put a name in place of the empty one.")
+        if not isinstance(settings, dict):
+            self._fail("must be an object", 'Write {"command": "..."} or {"url": "..."}.')
+        self._left = dict(cast("dict[str, Any]", settings))
+
+    def server(self) -> ServerConfig:
+        """Return the server.
+
+        Raises:
+            ConfigurationError: a wrong type, or no way to tell what to start.
+        """
+        cwd = self._cwd()
+        command, url = self._target(cwd)
+        env = self._texts("env")
+        headers = self._texts("headers")
+        args = tuple(self._expand("args", text) for text in self._list("args"))
+        server = ServerConfig(
+            name=self._name,
+            command=command,
+            args=args,
+            env=env,
+            cwd=cwd,
+            url=url,
+            headers=headers,
+            disabled=self._flag("disabled") or not self._flag("enabled", default=True),
+            required=self._flag("required"),
+            include=self._list("includeTools", "include", "allowedTools"),
+            exclude=self._list("excludeTools", "exclude", "disabledTools"),
+            prefix=self._flag("prefix"),
+            connect_seconds=self._seconds("connect"),
+            call_seconds=self._seconds("call", "toolTimeoutMs", "timeoutMs")
+            or self._bare_timeout(),
+            max_result_chars=self._count("maxResultChars", ServerConfig(name="").max_result_chars),
+            max_message_bytes=self._count(
+                "maxMessageBytes", ServerConfig(name="").max_message_bytes
+            ),
+            problem=self._problem,
+            secrets=self._secrets(env, headers),
+        )
+        unknown = [key for key in self._left if key not in _FOR_PEOPLE]
+        self.warnings.extend(f"server {self._name!r}: {key!r} has no effect." for key in unknown)
+        return server
+
+    def _target(self, cwd: Path | None) -> tuple[str, str]:
+        command = self._expand("command", self._text("command"))
+        key = "httpUrl" if "httpUrl" in self._left else "url"
+        url = self._expand(key, self._text(key))
+        if bool(command) == bool(url) and not self._problem:
+            self._fail(
+                "needs either 'command' or 'url'",
+                'Write "command" and "args" to start a program, "url" to speak to a running server.',
+            )
+        self._check_kind(url)
+        if url and not self._problem:
+            self._check_url(url)
+        if "/" in command and not Path(command).expanduser().is_absolute():
+            return str((cwd or self._path.parent.absolute()) / command), url
+        return str(Path(command).expanduser()) if command.startswith("~") else command, url
+
+    def _check_kind(self, url: str) -> None:
+        kind = self._left.get("type", self._left.get("transport"))
+        allowed = _HTTP if url else _STDIO
+        if kind == "sse" or (kind is None and urlsplit(url).path.endswith("/sse")):
+            self._problem = self._problem or "the transport 'sse' is not supported"
+        elif kind is not None and kind not in allowed and not self._problem:
+            self._fail(
+                f"'type' is {kind!r}", f"Leave it out, or write one of {', '.join(allowed)}."
+            )
+
+    def _check_url(self, url: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            self._fail("'url' is not an http or https address", "Write http://host:port/mcp.")
+
+    def _cwd(self) -> Path | None:
+        text = self._expand("cwd", self._text("cwd"))
+        return self._path.parent.absolute() / Path(text).expanduser() if text else None
+
+    def _secrets(self, env: dict[str, str], headers: dict[str, str]) -> tuple[str, ...]:
+        named = {value for name, value in env.items() if is_secret_name(name) and value}
+        # Longest first: a secret that is part of another must not leave the rest of it behind.
+        every = named | set(headers.values()) | self._variables.secrets
+        return tuple(sorted(every - {""}, key=lambda secret: (-len(secret), secret)))
+
+    def _seconds(self, what: str, *milliseconds: str) -> float | None:
+        seconds = self._number(f"{what}Seconds", f"{what}Timeout")
+        if seconds is not None:
+            return seconds
+        value = self._number(f"{what}TimeoutMs", *milliseconds)
+        return None if value is None else value / 1000
+
+    def _bare_timeout(self) -> float | None:
+        value = self._number("timeout")
+        if value is None:
+            return None
+        if value < _AMBIGUOUS_BELOW:
+            self.warnings.append(
+                f"server {self._name!r}: 'timeout' is in milliseconds, and {value:g} is too few: "
+                "it has no effect. Write 'callSeconds'."
+            )
+            return None
+        return value / 1000
+
+    def _number(self, *keys: str) -> float | None:
+        value = self._take(keys, (int, float), "a number", lambda: -1)
+        if value == -1:
+            return None
+        if isinstance(value, bool) or not 0 < value < float("inf"):
+            self._fail(f"{keys[0]!r} must be more than 0", "Leave it out, or write a number.")
+        return float(value)
+
+    def _count(self, key: str, default: int) -> int:
+        value = self._number(key)
+        return default if value is None else max(1, int(value))
+
+    def _flag(self, key: str, *, default: bool = False) -> bool:
+        return self._take((key,), (bool,), "true or false", lambda: default)
+
+    def _text(self, key: str) -> str:
+        return self._take((key,), (str,), "a text", str)
+
+    def _list(self, *keys: str) -> tuple[str, ...]:
+        values: list[Any] = self._take(keys, (list,), "a list of texts", list)
+        if not all(isinstance(value, str) for value in values):
+            self._fail(f"{keys[0]!r} must be a list of texts", "Put each entry in quotes.")
+        return tuple(values)
+
+    def _texts(self, key: str) -> dict[str, str]:
+        values: dict[str, Any] = self._take((key,), (dict,), "an object of texts", dict)
+        for name, value in values.items():
+            if not isinstance(value, str):
+                self._fail(f"{key}.{name} must be a text", "Put the value in quotes.")
+        return {name: self._expand(f"{key}.{name}", value) for name, value in values.items()}
+
+    def _take(
+        self,
+        keys: Iterable[str],
+        types: tuple[type[Any], ...],
+        expected: str,
+        default: Callable[[], T],
+    ) -> Any:
+        for key in keys:
+            if key not in self._left:
+                continue
+            value = self._left.pop(key)
+            if not isinstance(value, types):
+                self._fail(
+                    f"{key!r} must be {expected}, not {type(value).__name__}",
+                    f"Write {expected} there.",
+                )
+            return value
+        return default()
+
+    def _expand(self, field: str, text: str) -> str:
+        try:
+            return self._variables.expand(text)
+        except UnsetVariableError as error:
+            self._problem = self._problem or f"{field}: {error}"
+            return ""
+
+    def _fail(self, what: str, hint: str) -> NoReturn:
+        raise ConfigurationError(f"{self._path}: server {self._name!r}: {what}.", hint=hint)

@@ -1,0 +1,98 @@
+"""Reads `mcp_servers.json`, in the shape that other MCP hosts share."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from agentkit.errors import ConfigurationError
+from agentkit.mcp._config import McpConfig, ServerConfig
+from agentkit.mcp._entry import Entry
+from agentkit.mcp._variables import Variables
+
+_ROOTS = ("mcpServers", "servers")
+
+
+def read_config(path: Path, environ: Mapping[str, str]) -> McpConfig:
+    """Return the servers of the file at `path`.
+
+    A variable that is not set disables its server alone, see `McpConfig.problems`.
+
+    Args:
+        path: a JSON file with the root `mcpServers` or `servers`, or a bare map of servers.
+        environ: where `${VAR}` is looked up.
+
+    Raises:
+        ConfigurationError: the file cannot be read, or does not say what to start.
+    """
+    root = _parse(path)
+    key = next((name for name in _ROOTS if name in root), None)
+    found: Any = root if key is None else root[key]
+    if not isinstance(found, dict):
+        raise ConfigurationError(
+            f"{path}: {key!r} must map the names of servers to their settings.",
+            hint=f'Write {{"{key}": {{"time": {{"command": "mcp-server-time"}}}}}}.',
+        )
+    warnings: list[str] = []
+    servers = tuple(
+        _server(path, name, settings, environ, warnings)
+        for name, settings in cast("dict[str, Any]", found).items()
+    )
+    others = () if key is None else tuple(name for name in root if name != key)
+    warnings.extend(f"{path.name}: {name!r} has no effect." for name in others)
+    return McpConfig(servers=servers, warnings=tuple(warnings), path=path)
+
+
+def _server(
+    path: Path, name: str, settings: object, environ: Mapping[str, str], warnings: list[str]
+) -> ServerConfig:
+    entry = Entry(path, name, settings, Variables(environ))
+    server = entry.server()
+    warnings.extend(entry.warnings)
+    return server
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise ConfigurationError(
+            f"{path}: cannot be read: {error.strerror}.", hint="Create it, or name another file."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(
+            f"{path}: byte {error.start} is not UTF-8.", hint="Save the file as UTF-8."
+        ) from error
+    try:
+        root: object = json.loads(text, object_pairs_hook=_without_duplicates)
+    except json.JSONDecodeError as error:
+        raise ConfigurationError(
+            f"{path}:{error.lineno}:{error.colno}: not valid JSON: {error.msg}.",
+            hint="JSON has neither comments nor trailing commas; names and texts need quotes.",
+        ) from error
+    except _DuplicateNameError as error:
+        raise ConfigurationError(
+            f"{path}: the name {error.args[0]!r} appears twice in one object.",
+            hint="Rename or remove one of the two.",
+        ) from error
+    except RecursionError as error:
+        raise ConfigurationError(f"{path}: nested too deeply.", hint="Flatten it.") from error
+    if not isinstance(root, dict):
+        raise ConfigurationError(
+            f"{path}: must hold a JSON object, not {type(root).__name__}.",
+            hint='Write {"mcpServers": {}}.',
+        )
+    return cast("dict[str, Any]", root)
+
+
+class _DuplicateNameError(Exception):
+    """JSON would silently keep the last of two; the first would be lost."""
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in result:
+            raise _DuplicateNameError(name)
+        result[name] = value
+    return result

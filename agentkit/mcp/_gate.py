@@ -1,0 +1,213 @@
+"""Stands between any transport and the SDK, and lets nothing through that would harm it.
+
+One tool with a bad schema makes the SDK refuse the whole list; an output schema makes a call fail
+after the tool has run, or run a server's regular expression in the loop; a flood of notifications
+becomes a flood of tasks. So the SDK sees a bare list, and the rest is kept here.
+"""
+
+from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Protocol, Self, cast
+
+from mcp.shared.message import SessionMessage
+from mcp.types import JSONRPCNotification, JSONRPCRequest, JSONRPCResponse, RequestId
+
+_MAX_TOOLS_A_PAGE = 1000
+
+
+class Source(Protocol):
+    """Where a transport's messages come from."""
+
+    async def receive(self) -> SessionMessage | Exception:
+        """Wait for the next."""
+        ...
+
+    async def __anext__(self) -> SessionMessage | Exception:
+        """Wait for the next, in a loop."""
+        ...
+
+    async def aclose(self) -> None:
+        """Let go."""
+        ...
+
+
+class Sink(Protocol):
+    """Where a transport takes messages."""
+
+    async def send(self, item: SessionMessage, /) -> None:
+        """Hand one over."""
+        ...
+
+    async def aclose(self) -> None:
+        """Let go."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RawTool:
+    """A tool as its server describes it; nothing is checked but the types."""
+
+    name: str
+    description: str
+    input_schema: dict[str, Any]
+    output_schema: dict[str, Any] | None
+
+
+@dataclass(slots=True)
+class Gate:
+    """Collects what servers say of their tools.
+
+    Attributes:
+        tools: by the server's own names, in its order.
+        notes: tools that were left out, and why.
+    """
+
+    tools: dict[str, RawTool] = field(default_factory=dict[str, RawTool])
+    notes: list[str] = field(default_factory=list[str])
+    _listings: set[RequestId] = field(default_factory=set[RequestId])
+
+    @asynccontextmanager
+    async def around(
+        self, transport: AbstractAsyncContextManager[tuple["Source", "Sink"]]
+    ) -> AsyncGenerator[tuple["Incoming", "Outgoing"]]:
+        """Open `transport` behind this gate."""
+        async with transport as (incoming, outgoing):
+            yield Incoming(incoming, self), Outgoing(outgoing, self)
+
+    def passes(self, item: SessionMessage | Exception) -> bool:
+        """Say whether the SDK may see what has come in; mends a list of tools on the way."""
+        if isinstance(item, Exception):
+            return True
+        message = item.message
+        if isinstance(message, JSONRPCNotification):
+            return message.method == "notifications/cancelled"
+        if self._listings and isinstance(message, JSONRPCResponse) and message.id in self._listings:
+            self._listings.discard(message.id)
+            message.result = self._mended(message.result)
+        return True
+
+    def note_request(self, item: SessionMessage) -> None:
+        """Remember a request whose answer will be a list of tools."""
+        message = item.message
+        if isinstance(message, JSONRPCRequest) and message.method == "tools/list":
+            self._listings.add(message.id)
+
+    def _mended(self, result: dict[str, Any]) -> dict[str, Any]:
+        listed: object = result.get("tools")
+        tools = cast("list[Any]", listed)[:_MAX_TOOLS_A_PAGE] if isinstance(listed, list) else []
+        bare = [tool for raw in tools if (tool := self._bare(raw)) is not None]
+        cursor = result.get("nextCursor")
+        mended = {**result, "tools": bare}
+        if not isinstance(cursor, str):
+            mended.pop("nextCursor", None)
+        return mended
+
+    def _bare(self, raw: object) -> dict[str, Any] | None:
+        tool = cast("dict[str, Any]", raw) if isinstance(raw, dict) else {}
+        name = tool.get("name")
+        if not isinstance(name, str) or not name:
+            self.notes.append("a tool without a name was left out")
+            return None
+        if name in self.tools:
+            self.notes.append(f"tool {name!r} is listed twice; the first is used")
+            return None
+        schema = tool.get("inputSchema")
+        if not isinstance(schema, dict | None):
+            self.notes.append(f"tool {name!r} was left out: its inputSchema is not an object")
+            return None
+        output = tool.get("outputSchema")
+        self.tools[name] = RawTool(
+            name=name,
+            description=_description(tool),
+            input_schema=cast("dict[str, Any]", schema or {}),
+            output_schema=cast("dict[str, Any]", output) if isinstance(output, dict) else None,
+        )
+        return {"name": name, "inputSchema": _headers_only(self.tools[name].input_schema)}
+
+
+def _description(tool: dict[str, Any]) -> str:
+    every = (tool.get("description"), tool.get("title"))
+    return next((text for text in every if isinstance(text, str) and text.strip()), "")
+
+
+def _headers_only(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return what the SDK needs of a schema: which arguments it repeats as HTTP headers."""
+    properties: object = schema.get("properties")
+    if not isinstance(properties, dict):
+        return {"type": "object"}
+    marked: dict[str, Any] = {
+        name: value
+        for name, value in cast("dict[str, Any]", properties).items()
+        if isinstance(value, dict) and "x-mcp-header" in value
+    }
+    return {"type": "object", "properties": marked} if marked else {"type": "object"}
+
+
+class Incoming:
+    """The reading end, filtered."""
+
+    def __init__(self, inner: Source, gate: Gate) -> None:
+        self._inner = inner
+        self._gate = gate
+
+    @property
+    def last_context(self) -> Any:
+        """The sender's context, where a transport tells it."""
+        return getattr(self._inner, "last_context", None)
+
+    async def receive(self) -> SessionMessage | Exception:
+        while True:
+            item: SessionMessage | Exception = await self._inner.receive()
+            if self._gate.passes(item):
+                return item
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> SessionMessage | Exception:
+        while True:
+            item: SessionMessage | Exception = await self._inner.__anext__()
+            if self._gate.passes(item):
+                return item
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+
+class Outgoing:
+    """The writing end, which remembers what was asked."""
+
+    def __init__(self, inner: Sink, gate: Gate) -> None:
+        self._inner = inner
+        self._gate = gate
+
+    async def send(self, item: SessionMessage, /) -> None:
+        self._gate.note_request(item)
+        await self._inner.send(item)
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None:
+        await self.aclose()

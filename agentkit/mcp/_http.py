@@ -1,0 +1,99 @@
+"""The way to a server that runs already: streamable HTTP, with limits and readable failures."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+import httpx2
+from mcp.client.streamable_http import streamable_http_client
+
+from agentkit.mcp._gate import Sink, Source
+
+_CONNECT_SECONDS = 10.0
+_WRITE_SECONDS = 30.0
+_HTTP_ERROR = 400
+
+refusals: ContextVar["list[Refusal] | None"] = ContextVar("refusals", default=None)
+"""Set around a call to a list, it collects the HTTP refusals of that call: the SDK reports all of
+them as one error without a status."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An HTTP answer that says no."""
+
+    status: int
+    retry_after: str
+
+    def explain(self) -> str:
+        """Return what it means for who asked."""
+        said = f"HTTP {self.status}"
+        if self.status in {401, 403}:
+            return f"{said}: access refused"
+        if self.status == 429:
+            wait = f"; it asks to wait {self.retry_after} s" if self.retry_after else ""
+            return f"{said}: too many requests{wait}"
+        if self.status == 404:
+            return f"{said}: nothing there, or the session is over"
+        return said
+
+
+@asynccontextmanager
+async def open_http(
+    url: str, headers: Mapping[str, str], *, read_seconds: float | None, max_message_bytes: int
+) -> AsyncGenerator[tuple[Source, Sink]]:
+    """Hand out the messages of the server at `url`; headers go to its origin alone."""
+    timeout = httpx2.Timeout(
+        connect=_CONNECT_SECONDS, write=_WRITE_SECONDS, pool=_CONNECT_SECONDS, read=read_seconds
+    )
+    transport = _Bounded(httpx2.AsyncHTTPTransport(), max_message_bytes)
+    async with (
+        httpx2.AsyncClient(headers=dict(headers), timeout=timeout, transport=transport) as client,
+        streamable_http_client(
+            url, http_client=client, max_sse_event_size=max_message_bytes
+        ) as streams,
+    ):
+        yield streams
+
+
+class _Bounded(httpx2.AsyncBaseTransport):
+    """Ends a plain answer that is too long, and takes note of refusals."""
+
+    def __init__(self, inner: httpx2.AsyncHTTPTransport, limit: int) -> None:
+        self._inner = inner
+        self._limit = limit
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        response = await self._inner.handle_async_request(request)
+        collected = refusals.get()
+        if response.status_code >= _HTTP_ERROR and collected is not None:
+            retry_after = response.headers.get("retry-after", "")
+            collected.append(Refusal(response.status_code, retry_after))
+        if "text/event-stream" in response.headers.get("content-type", ""):
+            return response  # may go on for ever; the SDK bounds each event
+        assert isinstance(response.stream, httpx2.AsyncByteStream)  # noqa: S101 - async transport
+        response.stream = _BoundedStream(response.stream, self._limit)
+        return response
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+class _BoundedStream(httpx2.AsyncByteStream):
+    def __init__(self, inner: httpx2.AsyncByteStream, limit: int) -> None:
+        self._inner = inner
+        self._limit = limit
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        size = 0
+        async for chunk in self._inner:
+            size += len(chunk)
+            if size > self._limit:
+                raise httpx2.DecodingError(
+                    f"the answer is longer than the limit of {self._limit / 1e6:.1f} MB"
+                )
+            yield chunk
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()

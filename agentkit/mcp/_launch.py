@@ -1,0 +1,111 @@
+"""From a configured command to an argument vector that can be started."""
+
+import os
+import shutil
+import sys
+import sysconfig
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from agentkit.errors import McpServerError
+from agentkit.mcp._config import ServerConfig
+from agentkit.mcp._environment import child_environment
+
+MARK = "AGENTKIT_MCP_SERVER"
+"""Set for each server: whoever carries its value descends from that server."""
+
+_HINTS = {
+    "npx": "Install Node.js, which brings npx.",
+    "node": "Install Node.js.",
+    "uvx": "Install uv, or install the server's package into this environment.",
+    "uv": "Install uv, or install the server's package into this environment.",
+    "docker": "Install Docker.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """What is started, with what, and where."""
+
+    argv: tuple[str, ...] = field(repr=False)
+    env: Mapping[str, str] = field(repr=False)
+    cwd: Path | None
+
+
+def plan_launch(
+    config: ServerConfig, environ: Mapping[str, str], mark: str, *, forked_here: bool
+) -> Launch:
+    """Return how `config` is started; looks at the disk.
+
+    Args:
+        config: a server with a command.
+        environ: our own environment.
+        mark: a value no other process has.
+        forked_here: the loop's own thread forks, see `_watched`.
+
+    Raises:
+        McpServerError: the command or its folder is not there.
+    """
+    env = child_environment(environ, config.env)
+    if config.cwd is not None and not config.cwd.is_dir():
+        raise McpServerError(
+            f"its folder {str(config.cwd)!r} does not exist.", hint="Create it, or change 'cwd'."
+        )
+    argv = _installed(config.command, config.args) or (
+        _program(config, env.get("PATH", "")),
+        *config.args,
+    )
+    return Launch(_watched(argv, forked_here=forked_here), {**env, MARK: mark}, config.cwd)
+
+
+def _scripts() -> str:
+    return sysconfig.get_path("scripts")
+
+
+def _installed(command: str, args: Sequence[str]) -> tuple[str, ...] | None:
+    """Return our own console script for `uvx PACKAGE` and `uv tool run PACKAGE`, if there is one.
+
+    Nothing is fetched for what is here already. A pinned `PACKAGE@version` is left to uv.
+    """
+    runner = Path(command).stem
+    rest = tuple(args)
+    if runner == "uv" and rest[:2] == ("tool", "run"):
+        rest = rest[2:]
+    elif runner != "uvx":
+        return None
+    script = (
+        shutil.which(rest[0], path=_scripts()) if rest and not rest[0].startswith("-") else None
+    )
+    return None if script is None else (script, *rest[1:])
+
+
+def _program(config: ServerConfig, search: str) -> str:
+    """Return the program's path: as given, or among our own scripts, or on the server's PATH."""
+    command = config.command
+    if os.path.dirname(command):  # noqa: PTH120 - Path would drop the "./" this asks for
+        found = shutil.which(command)
+        where = "it is not a program that can be run"
+    else:
+        found = shutil.which(command, path=os.pathsep.join((_scripts(), search)))
+        where = f"looked in {_scripts()} and in PATH={search!r}"
+    if found is None:
+        raise McpServerError(
+            f"its command {config.redact(command)!r} was not found: {where}.",
+            hint=_HINTS.get(Path(command).stem, f"Install {command!r}, or correct 'command'."),
+        )
+    return found
+
+
+def _watched(argv: tuple[str, ...], *, forked_here: bool) -> tuple[str, ...]:
+    """Return `argv` such that the program is killed when we are killed, where Linux offers it.
+
+    Args:
+        argv: the program.
+        forked_here: the loop's own thread forks; the signal comes when the *thread* that forked
+            ends, and a worker thread ends long before we do.
+    """
+    if not forked_here or sys.platform != "linux":
+        return argv
+    setpriv = shutil.which("setpriv")
+    return argv if setpriv is None else (setpriv, "--pdeathsig", "KILL", "--", *argv)

@@ -1,0 +1,61 @@
+"""Names for tools: fit for every model server, unique, and the same in each run."""
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from agentkit.mcp._config import ServerConfig
+
+_UNFIT = re.compile(r"[^A-Za-z0-9_-]")
+_LONGEST = 64
+_DIGEST = 8
+
+
+def fit(name: str) -> str:
+    """Return `name` in at most 64 letters, digits, `_` and `-`.
+
+    A name that had to be cut ends in a digest of the whole, so that it stays distinct.
+
+    >>> fit("files.read"), len(fit("x" * 100))
+    ('files_read', 64)
+    """
+    plain = _UNFIT.sub("_", name)
+    if len(plain) <= _LONGEST:
+        return plain
+    digest = hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()[:_DIGEST]
+    return f"{plain[: _LONGEST - _DIGEST - 1]}_{digest}"
+
+
+def choose_names(
+    offers: Sequence[tuple[ServerConfig, Sequence[str]]], taken: Iterable[str]
+) -> list[dict[str, str]]:
+    """Return, server by server, what each of its tools is called; by the server's own names.
+
+    A name that two servers offer, or that is taken, gets its server in front in every case: no
+    tool shadows another, whichever server came first.
+
+    >>> one, two = ServerConfig(name="one"), ServerConfig(name="two", prefix=True)
+    >>> choose_names([(one, ["a", "b"]), (two, ["c"])], taken=["b"])
+    [{'a': 'a', 'b': 'one__b'}, {'c': 'two__c'}]
+    """
+    used = set(taken)
+    often = Counter(fit(tool) for _, tools in offers for tool in tools)
+    result: list[dict[str, str]] = []
+    for config, tools in offers:
+        names: dict[str, str] = {}
+        for tool in sorted(tools):
+            plain = fit(tool)
+            clear = not config.prefix and often[plain] == 1 and plain not in used
+            names[tool] = plain if clear else _unused(f"{config.name}__{tool}", used)
+            used.add(names[tool])
+        result.append(names)
+    return result
+
+
+def _unused(wanted: str, used: set[str]) -> str:
+    name, number = fit(wanted), 1
+    while name in used:
+        number += 1
+        name = fit(f"{wanted}_{number}")
+    return name

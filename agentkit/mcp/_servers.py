@@ -1,0 +1,67 @@
+"""Opens all servers of a configuration side by side and offers their tools."""
+
+import os
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from importlib import import_module
+from pathlib import Path
+
+import anyio
+from anyio import to_thread
+
+from agentkit.mcp._config import McpConfig
+from agentkit.mcp._state import McpServers, ServerState
+from agentkit.policies import Timeouts
+
+_CLOSE_SECONDS = 15.0
+"""Every wait in closing is bounded by itself; this is for what nobody has thought of."""
+
+
+@asynccontextmanager
+async def open_servers(
+    config: McpConfig,
+    *,
+    timeouts: Timeouts,
+    taken_names: Iterable[str] = (),
+    log_dir: Path | None = None,
+    on_state: Callable[[ServerState], None] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> AsyncGenerator[McpServers]:
+    """Start or reach all servers at once; on leaving, end them with all they have started.
+
+    Args:
+        config: which servers.
+        timeouts: the clocks `mcp_connect` and `mcp_call` apply, where a server has none of its own.
+        taken_names: names that no tool may have.
+        log_dir: folder for what each server writes on stderr, `NAME.log`.
+        on_state: told of each server as soon as it is known what became of it.
+        environ: our environment; the real one if left out.
+
+    Raises:
+        RequiredToolError: a server that is `required` cannot be used.
+    """
+    # The SDK takes a second to import, so it waits until a server is wanted, and then in a thread.
+    await to_thread.run_sync(import_module, "agentkit.mcp._opening")
+    from agentkit.mcp._opening import Opening
+
+    ours = os.environ if environ is None else environ
+    try:
+        async with anyio.create_task_group() as tasks:
+            opening = Opening(timeouts, tasks, ours, log_dir, on_state or _ignore)
+            try:
+                yield await opening.open(config, tuple(taken_names))
+            finally:
+                # Cancelled or not, no server may stay behind; each ends within its own bounds.
+                with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
+                    await opening.close()
+                tasks.cancel_scope.cancel()
+    except BaseExceptionGroup as group:
+        # The owner tasks raise nothing, so there is one error in it: what the block has raised.
+        if len(group.exceptions) != 1:
+            raise
+        error: BaseException = group.exceptions[0]
+        raise error from error.__cause__
+
+
+def _ignore(_: ServerState) -> None:
+    """Nobody wants to know."""

@@ -1,0 +1,78 @@
+"""An MCP tool as the loop knows tools."""
+
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+from jsonschema.exceptions import ValidationError
+from jsonschema.protocols import Validator
+from referencing.exceptions import Unresolvable
+
+from agentkit.errors import ToolInputError
+from agentkit.mcp._text import one_line
+from agentkit.messages import JsonObject, ToolSpec
+
+_MAX_ERRORS = 8
+_MAX_MESSAGE = 200
+
+
+class McpTool:
+    """A tool of an MCP server; calls go through the server's connection, from any task."""
+
+    def __init__(
+        self,
+        spec: ToolSpec,
+        validator: Validator,
+        call: Callable[[JsonObject], Awaitable[str]],
+    ) -> None:
+        self._spec = spec
+        self._validator = validator
+        self._call = call
+
+    def __repr__(self) -> str:
+        return f"<McpTool {self._spec.name}>"
+
+    @property
+    def spec(self) -> ToolSpec:
+        """What the model is told."""
+        return self._spec
+
+    def validate(self, arguments: JsonObject) -> JsonObject:
+        """Return the arguments, held to the schema of the server.
+
+        Raises:
+            ToolInputError: they do not fit; the message lists what to mend.
+        """
+        try:
+            errors = [error for error, _ in zip(self._errors(arguments), range(_MAX_ERRORS))]  # noqa: B905 - the shorter one is meant
+        except (Unresolvable, RecursionError):  # a schema that leads nowhere: the server decides
+            return arguments
+        if errors:
+            raise ToolInputError(_explain(self._spec, errors))
+        return arguments
+
+    def _errors(self, arguments: JsonObject) -> Iterable[ValidationError]:
+        return self._validator.iter_errors(arguments)
+
+    async def call(self, arguments: JsonObject) -> str:
+        """Run the tool on its server.
+
+        Raises:
+            ToolError: it failed, took too long, or the server is gone.
+        """
+        return await self._call(arguments)
+
+
+def _explain(spec: ToolSpec, errors: Iterable[ValidationError]) -> str:
+    lines = [f"The arguments of {spec.name} do not fit its schema:"]
+    lines.extend(f"- {_where(error)}{one_line(error.message, _MAX_MESSAGE)}" for error in errors)
+    known: dict[str, Any] = spec.parameters.get("properties", {})
+    required: list[str] = spec.parameters.get("required", [])
+    lines.append(
+        f"Arguments: {', '.join(known) or 'none'}; required: {', '.join(required) or 'none'}."
+    )
+    return "\n".join(lines)
+
+
+def _where(error: ValidationError) -> str:
+    path = ".".join(str(part) for part in error.absolute_path)
+    return f"{path}: " if path else ""

@@ -1,0 +1,47 @@
+"""`${VAR}`, `${VAR:-default}` and `${env:VAR}` in the texts of a configuration."""
+
+import re
+from collections.abc import Mapping
+
+from agentkit.mcp._environment import is_inherited
+
+_REFERENCE = re.compile(r"\$\{([^}]*)\}")
+_CONTENT = re.compile(r"(?:env:)?(?P<name>[A-Za-z_]\w*)(?::-(?P<default>.*))?", re.DOTALL)
+_SHORTEST_SECRET = 6
+
+
+class UnsetVariableError(Exception):
+    """A reference has no value; the message names the reference, never a value."""
+
+
+class Variables:
+    """Expands references in one pass and remembers the values that must never be shown."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self.secrets: set[str] = set()
+
+    def expand(self, text: str) -> str:
+        """Return `text` with its references replaced; what they bring in is not expanded again.
+
+        Raises:
+            UnsetVariableError: a variable without a value and without a default.
+
+        >>> Variables({"A": "${B}"}).expand("${A} ${C:-c} $A")
+        '${B} c $A'
+        """
+        return _REFERENCE.sub(self._value, text)
+
+    def _value(self, reference: re.Match[str]) -> str:
+        content = _CONTENT.fullmatch(reference[1])
+        if content is None:
+            raise UnsetVariableError(f"{reference[0]} is not a reference to a variable")
+        value = self._environ.get(content["name"])
+        default: str | None = content["default"]
+        if default is not None and not value:
+            return default
+        if value is None:
+            raise UnsetVariableError(f"the variable {content['name']} is not set")
+        if len(value) >= _SHORTEST_SECRET and not is_inherited(content["name"]):
+            self.secrets.add(value)
+        return value
