@@ -1,0 +1,181 @@
+"""A model behind a server: asks once, streams, and reads what comes back with suspicion."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from agentkit.messages import Finish, JsonObject, ModelTurn, ToolCall, ToolSpec
+from agentkit.models._calls import as_written, read_calls
+from agentkit.models._dialects import Dialect
+from agentkit.models._kit import ToolMemo, schemas_by_name
+from agentkit.models._presets import Habit, Mode, mode_of, sampling_of
+from agentkit.models._rescue import rescue
+from agentkit.models._turn import TurnBuilder
+from agentkit.models._wire import Encoder
+from agentkit.protocols import Emit, ModelProfile, ModelRequest
+
+if TYPE_CHECKING:
+    from agentkit.models._endpoint import Endpoint
+
+_FINISHES: dict[str, Finish] = {
+    "tool_calls": "tool_calls",
+    "function_call": "tool_calls",
+    "length": "length",
+    "abort": "abort",
+    "content_filter": "abort",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """What decides how a model is sampled.
+
+    Attributes:
+        habit: whether the model thinks.
+        qwen: whether Qwen's presets apply.
+        quantised: whether the weights are, which asks for a presence penalty.
+        overrides: fields that win over the preset.
+    """
+
+    habit: Habit = "switch"
+    qwen: bool = True
+    quantised: bool = False
+    overrides: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    turn: ModelTurn
+    lost: bool = False
+    notice: str = ""
+
+
+class ServerModel:
+    """A model that a server offers, asked with the server's own tool calls."""
+
+    def __init__(
+        self, endpoint: "Endpoint", profile: ModelProfile, dialect: Dialect, sampling: Sampling
+    ) -> None:
+        self._endpoint = endpoint
+        self._profile = profile
+        self._dialect = dialect
+        self._sampling = sampling
+        self._encoder = Encoder(dialect, profile.name)
+        self._schemas: ToolMemo[dict[str, Mapping[str, Any]]] = ToolMemo(schemas_by_name)
+        self._presets = {thinks: self._preset(thinks=thinks) for thinks in (True, False)}
+
+    @property
+    def profile(self) -> ModelProfile:
+        """What the loop may know about this model."""
+        return self._profile
+
+    async def ask(self, request: ModelRequest, emit: Emit) -> ModelTurn:
+        """Ask once, streaming pieces to `emit`; see `agentkit.protocols.Model`."""
+        mode = self._mode(request)
+        builder = TurnBuilder(emit, self._endpoint.base_url)
+        await self._send(request, mode, builder, streams=True)
+        reading = self._read(builder, request)
+        if reading.lost:
+            return await self._ask_whole(request, mode, reading.turn, emit)
+        if reading.notice:
+            emit("notice", reading.notice)
+        return reading.turn
+
+    async def _send(
+        self, request: ModelRequest, mode: Mode, builder: TurnBuilder, *, streams: bool
+    ) -> None:
+        preset = self._presets[mode.thinks]
+        await self._endpoint.ask(
+            self._encoder.body(request, mode, preset, stream=streams),
+            builder,
+            request.timeouts,
+            routing_key=request.conversation_id if self._dialect.routing_header else "",
+            streams=streams,
+        )
+
+    async def _ask_whole(
+        self, request: ModelRequest, mode: Mode, cut: ModelTurn, emit: Emit
+    ) -> ModelTurn:
+        """Ask the same again without streaming, where the server's parser sees the whole text."""
+        emit("notice", "The server lost the arguments of a call while streaming; asked again.")
+        builder = TurnBuilder(_silent, self._endpoint.base_url)
+        await self._send(request, mode, builder, streams=False)
+        reading = self._read(builder, request)
+        usage = cut.usage + reading.turn.usage
+        if reading.turn.tool_calls:
+            return replace(reading.turn, usage=usage)
+        if reading.turn.text:
+            emit("text", reading.turn.text)
+            return replace(reading.turn, usage=usage)
+        return replace(cut, usage=usage)
+
+    def _read(self, builder: TurnBuilder, request: ModelRequest) -> _Reading:
+        finish = self._finish(builder, request)
+        if finish in {"length", "abort"}:
+            return _Reading(_turn(builder, finish, as_written(builder.calls)))
+        schemas = self._schemas.get(request.tools)
+        read = read_calls(builder.calls, schemas)
+        if read.calls or read.problem:
+            kind: Finish = "tool_calls" if read.calls else "stop"
+            return _Reading(_turn(builder, kind, read.calls, read.problem), read.lost)
+        offered = schemas if request.tool_choice != "none" and request.schema is None else {}
+        return _rescued(_turn(builder, "stop"), offered)
+
+    def _finish(self, builder: TurnBuilder, request: ModelRequest) -> Finish:
+        finish = _FINISHES.get(builder.finish, "stop")
+        if self._dialect.hides_length and request.max_tokens is not None:
+            return "length" if builder.usage.completion_tokens >= request.max_tokens else finish
+        return finish
+
+    def _mode(self, request: ModelRequest) -> Mode:
+        thinking = request.thinking
+        if thinking == "auto" and request.schema is not None:
+            # Grammars begin after the thought, and a thought that never ends leaves no answer.
+            thinking = False
+        return mode_of(self._sampling.habit, thinking, request.messages)
+
+    def _preset(self, *, thinks: bool) -> JsonObject:
+        return sampling_of(
+            self._dialect,
+            thinks=thinks,
+            quantised=self._sampling.quantised,
+            qwen=self._sampling.qwen,
+            overrides=self._sampling.overrides,
+        )
+
+
+def _turn(
+    builder: TurnBuilder, finish: Finish, calls: tuple[ToolCall, ...] = (), problem: str = ""
+) -> ModelTurn:
+    return ModelTurn(
+        text=builder.text,
+        thinking=builder.thinking,
+        tool_calls=calls,
+        finish=finish,
+        usage=builder.usage,
+        problem=problem,
+    )
+
+
+def _rescued(turn: ModelTurn, schemas: Mapping[str, Mapping[str, Any]]) -> _Reading:
+    """Return the turn with calls that the server's parser left in the text."""
+    blank = not turn.text.strip()
+    found = rescue(turn.thinking if blank else turn.text, schemas)
+    if found is None:
+        return _Reading(turn)
+    text, thinking = ("", found.rest) if blank else (found.rest, turn.thinking)
+    turn = replace(turn, text=text, thinking=thinking, problem=found.problem)
+    if not found.calls:
+        return _Reading(turn)
+    names = ", ".join(call.name for call in found.calls)
+    notice = f"Found a call of {names} in the model's text; the server had not recognised it."
+    return _Reading(replace(turn, tool_calls=found.calls, finish="tool_calls"), notice=notice)
+
+
+def _silent(_kind: str, _text: str, /) -> None:
+    """Emit nothing."""
+
+
+def tools_of(request: ModelRequest) -> tuple[ToolSpec, ...]:
+    """Return the tools that a request offers for use."""
+    return () if request.tool_choice == "none" else request.tools

@@ -1,0 +1,143 @@
+"""One HTTP client for all models of a runtime."""
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import anyio
+import anyio.to_thread
+
+from agentkit.errors import ConfigurationError, ModelTimeoutError
+from agentkit.models._client import Sampling, ServerModel
+from agentkit.models._detect import Server, detect
+from agentkit.models._dialects import Dialect, dialect_of
+from agentkit.models._presets import Habit, habit_of
+from agentkit.policies import ToolCalls
+from agentkit.protocols import Model, ModelProfile
+from agentkit.resilience import deadline
+
+if TYPE_CHECKING:
+    from httpx2 import AsyncClient
+
+    from agentkit.models._endpoint import Endpoint
+
+_CLOSE_SECONDS = 5.0
+
+
+class ModelPool:
+    """Connects models over one HTTP client."""
+
+    def __init__(self, http: "AsyncClient") -> None:
+        self._http = http
+
+    async def connect(
+        self,
+        base_url: str,
+        *,
+        api_key: str | None = None,
+        model: str | None = None,
+        backend: str | None = None,
+        tool_calls: ToolCalls = "auto",
+        small: bool = False,
+        quantised: bool = False,
+        sampling: Mapping[str, Any] | None = None,
+        strict_tools: bool = True,
+        connect_seconds: float = 5.0,
+    ) -> Model:
+        """Ask the server what it is, and return a model of it.
+
+        Args:
+            base_url: of an OpenAI-compatible API, ending in `/v1`.
+            api_key: sent to this server only.
+            model: as the server lists it; the first where `None`.
+            backend: "sglang", "vllm", "llamacpp" or "openai"; found by asking where `None`.
+            tool_calls: how calls are asked for; "auto" chooses by server and model.
+            small: the model cannot decide by itself when it is done.
+            quantised: the weights are quantised to few bits: adds a presence penalty.
+            sampling: fields of the request that win over Qwen's presets; `None` omits one.
+            strict_tools: hold arguments to their schema by grammar where the server can (SGLang).
+            connect_seconds: patience with the server's answers to these questions.
+
+        Raises:
+            ConfigurationError: `base_url`, `api_key` or `backend` make no sense.
+            ModelUnavailableError: no model server answers there.
+            ModelTimeoutError: it does not answer in time.
+            ModelRequestError: it refuses, or does not list `model`.
+        """
+        endpoint = self._endpoint(base_url, api_key)
+        if backend is not None:
+            dialect_of(backend)
+        if tool_calls == "guided":
+            raise ConfigurationError("Guided tool calls are not there yet.")
+        late = ModelTimeoutError(
+            f"The server at {base_url} did not say within {connect_seconds:g} s what it is.",
+            hint="Is it still loading its weights, or overloaded?",
+        )
+        with deadline(connect_seconds, late):
+            server = await detect(endpoint, model=model, backend=backend)
+        dialect = dialect_of(server.backend)
+        if not strict_tools:
+            dialect = replace(dialect, strict_tools=False)
+        return ServerModel(
+            endpoint,
+            ModelProfile(
+                name=server.model,
+                backend=server.backend,
+                context_tokens=server.context_tokens,
+                small=small,
+            ),
+            dialect,
+            Sampling(
+                habit=_habit(server, dialect),
+                qwen=_is_qwen(server, dialect),
+                quantised=quantised,
+                overrides=dict(sampling or {}),
+            ),
+        )
+
+    def _endpoint(self, base_url: str, api_key: str | None) -> "Endpoint":
+        from agentkit.models._endpoint import Endpoint  # imports openai, which is slow
+
+        if urlsplit(base_url).scheme not in {"http", "https"} or not urlsplit(base_url).netloc:
+            raise ConfigurationError(
+                f"The base URL {base_url!r} is not an HTTP address.",
+                hint="It looks like http://127.0.0.1:30000/v1.",
+            )
+        if api_key is not None and not (api_key.isascii() and api_key.isprintable()):
+            raise ConfigurationError("The API key has characters that no HTTP header may carry.")
+        return Endpoint(self._http, base_url, api_key)
+
+
+@asynccontextmanager
+async def open_pool() -> AsyncGenerator[ModelPool]:
+    """Open the HTTP client that models share; closing it ends their connections."""
+    http = await anyio.to_thread.run_sync(_new_http_client, _library())
+    try:
+        yield ModelPool(http)
+    finally:
+        # Idle connections must not keep a cancelled program; none needs long to close.
+        with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
+            await http.aclose()
+
+
+def _new_http_client(library: str) -> "AsyncClient":
+    from agentkit.models._endpoint import new_http_client  # imports openai, which is slow
+
+    return new_http_client(library)
+
+
+def _library() -> str:
+    backend = anyio.get_cancelled_exc_class().__module__
+    return "trio" if backend.startswith("trio") else "asyncio"
+
+
+def _habit(server: Server, dialect: Dialect) -> Habit:
+    if server.template is not None and "enable_thinking" not in server.template:
+        return "always" if "<think>" in server.template else "never"
+    return habit_of(server.identity) if _is_qwen(server, dialect) else "never"
+
+
+def _is_qwen(server: Server, dialect: Dialect) -> bool:
+    return dialect.extra_sampling or "qwen" in server.identity.lower()
