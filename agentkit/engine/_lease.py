@@ -1,0 +1,247 @@
+"""A share in a running engine: found or started, held, and given back."""
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import anyio
+from anyio import to_thread
+from anyio.abc import UNIXSocketStream
+from anyio.streams.buffered import BufferedByteReceiveStream
+
+from agentkit.engine._autopsy import explain_death
+from agentkit.errors import EngineError
+
+_SERVE = Path(__file__).with_name("serve_embedded.py")
+_SOCKET_PATH_BYTES = 100  # a unix socket's path ends at 104 (macOS) or 108 (Linux)
+_LINE_BYTES = 65_536
+_STOP_SECONDS = 10.0  # longer than the guard gives the engine to stop
+_POLL_SECONDS = 0.05
+_ENVIRONMENT = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH", "LD_LIBRARY_PATH")
+_ENVIRONMENT_PREFIXES = ("LC_", "OMP_", "GGML_", "CUDA_", "HIP_", "VK_")
+
+_GONE = (anyio.EndOfStream, anyio.IncompleteRead, anyio.BrokenResourceError)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSpec:
+    """What makes two engines the same one: the weights and how they are run."""
+
+    options: dict[str, Any]
+    state_dir: Path
+
+    @property
+    def key(self) -> str:
+        """A short name for this engine, the same in every process of the user."""
+        text = json.dumps([self.options, sys.executable], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def log(self) -> Path:
+        """Where the engine writes."""
+        return self.state_dir / "logs" / f"engine-{self.key}.log"
+
+    @property
+    def lock(self) -> Path:
+        """Locked while a process of this engine lives, or is being started."""
+        return self.state_dir / "engines" / f"{self.key}.lock"
+
+    @property
+    def socket(self) -> Path:
+        """Where leases are had."""
+        path = self.state_dir / "engines" / f"{self.key}.sock"
+        if len(os.fsencode(path)) <= _SOCKET_PATH_BYTES:
+            return path
+        where = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"agentkit-{os.getuid()}" / f"{where}.sock"
+
+
+@dataclass(slots=True)
+class Lease:
+    """An open connection to the guard of an engine; the engine lives while one is open."""
+
+    stream: UNIXSocketStream
+    status: dict[str, Any] = field(default_factory=dict[str, Any])
+    _lines: BufferedByteReceiveStream = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._lines = BufferedByteReceiveStream(self.stream)
+
+    async def next_status(self) -> dict[str, Any]:
+        """Wait for the guard's next word, remember and return it.
+
+        Raises:
+            EngineError: the guard is gone.
+        """
+        try:
+            line = await self._lines.receive_until(b"\n", _LINE_BYTES)
+        except _GONE as error:
+            raise EngineError("The embedded engine's guard is gone.") from error
+        self.status = json.loads(line)
+        return self.status
+
+    async def give_back(self) -> None:
+        """End the lease; return when the engine is gone or others use it."""
+        with suppress(*_GONE, OSError):
+            await self.stream.send_eof()
+            while True:
+                await self.next_status()
+
+    def kill(self) -> None:
+        """End a guard that was to stop and did not, with its engine."""
+        if self.status.get("state") == "stopping":
+            with suppress(ProcessLookupError):
+                os.killpg(self.status["guard_pid"], signal.SIGKILL)
+
+
+@asynccontextmanager
+async def open_lease(spec: EngineSpec, *, keep_alive: float) -> AsyncGenerator[Lease]:
+    """Share the engine if it runs, start it if it does not.
+
+    Raises:
+        EngineError: it cannot be started.
+    """
+    lease = await _find_or_start(spec)
+    try:
+        with suppress(*_GONE):  # a guard that is gone is heard of by `next_status`
+            await lease.stream.send(json.dumps({"keep_alive": keep_alive}).encode() + b"\n")
+        yield lease
+    finally:
+        # The last lease waits until the engine is gone; a cancelled caller too, but not for ever.
+        with anyio.move_on_after(_STOP_SECONDS, shield=True) as scope:
+            with suppress(EngineError):
+                await lease.give_back()
+        if scope.cancelled_caught:
+            lease.kill()
+        with anyio.CancelScope(shield=True):
+            await lease.stream.aclose()
+
+
+async def _find_or_start(spec: EngineSpec) -> Lease:
+    """Return a lease whose first status is known."""
+    await to_thread.run_sync(_make_folders, spec)
+    while True:
+        found = await _connect(spec)
+        stream = found or await _start(spec)
+        if stream is None:  # another process is starting it, or the one before is not yet gone
+            await anyio.sleep(_POLL_SECONDS)
+            continue
+        lease = Lease(stream)
+        try:
+            await lease.next_status()
+        except EngineError:
+            await stream.aclose()
+            if found is None:  # else we met an engine that was about to stop
+                raise explain_death(1, spec.log) from None
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await stream.aclose()
+            raise
+        else:
+            return lease
+
+
+async def _connect(spec: EngineSpec) -> UNIXSocketStream | None:
+    try:
+        return await anyio.connect_unix(spec.socket)
+    except (FileNotFoundError, ConnectionRefusedError):
+        return None
+
+
+async def _start(spec: EngineSpec) -> UNIXSocketStream | None:
+    """Start a guard and return a lease on it; `None` if the lock is taken."""
+    with anyio.CancelScope(shield=True):  # milliseconds, and nothing half done
+        prepared = await to_thread.run_sync(_prepare, spec)
+        if prepared is None:
+            return None
+        listener, lock_fd = prepared
+        try:
+            stream = await anyio.connect_unix(spec.socket)
+            await to_thread.run_sync(_spawn, spec, listener, lock_fd)
+        finally:
+            listener.close()
+            os.close(lock_fd)
+        return stream
+
+
+def _prepare(spec: EngineSpec) -> tuple[socket.socket, int] | None:
+    """Take the lock and listen: whoever holds the lock owns the socket's path."""
+    lock_fd = os.open(spec.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        spec.socket.unlink(missing_ok=True)  # left by a guard that was killed
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener.bind(str(spec.socket))
+        listener.listen()
+    except OSError as error:
+        os.close(lock_fd)
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            return None
+        raise EngineError(f"The engine's socket {spec.socket} cannot be made: {error}.") from error
+    return listener, lock_fd
+
+
+def _spawn(spec: EngineSpec, listener: socket.socket, lock_fd: int) -> None:
+    given = {
+        **spec.options,
+        "socket": str(spec.socket),
+        "listener_fd": listener.fileno(),
+        "lock_fd": lock_fd,
+        "port": 0,
+    }
+    with spec.log.open("wb") as log:
+        starter = subprocess.Popen(  # noqa: S603 - our own interpreter and file
+            [sys.executable, "-P", str(_SERVE), json.dumps(given)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=_environment(),
+            pass_fds=[listener.fileno(), lock_fd],
+            start_new_session=True,
+            cwd="/",
+        )
+        starter.wait()  # it forks and ends at once
+
+
+def _environment() -> dict[str, str]:
+    """No secret of the caller reaches the engine."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name in _ENVIRONMENT or name.startswith(_ENVIRONMENT_PREFIXES)
+    }
+
+
+def _make_folders(spec: EngineSpec) -> None:
+    try:
+        spec.log.parent.mkdir(parents=True, exist_ok=True)
+        for folder in {spec.lock.parent, spec.socket.parent}:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _check_private(folder)
+    except OSError as error:
+        raise EngineError(
+            f"The engine's folders under {spec.state_dir} cannot be made: {error}.",
+            hint="Point AGENTKIT_STATE_DIR at a folder you can write to.",
+        ) from error
+
+
+def _check_private(folder: Path) -> None:
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise EngineError(
+            f"{folder} must be a folder of yours alone: it gives access to the engine.",
+            hint=f"Remove it, or: chmod 700 {folder}.",
+        )

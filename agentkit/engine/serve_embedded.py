@@ -1,0 +1,240 @@
+"""The process that owns an engine: starts it, restarts it, and stops it with its last user.
+
+Run by path, so that nothing but the standard library is imported. The starter passes a listening
+unix socket and the engine's lock, both open. A connection to the socket is a lease: the kernel
+drops it with the process that holds it, however that process ends. The lock is held by this
+process and by the engine, so it is free exactly when both are gone.
+
+Each lease is told, as lines of JSON, `{"state": …}`: "loading", "ready" (with `url` and
+`api_key`), "restarting", "failed" (with `code`, the exit status) or "stopping". It may send one
+line, `{"keep_alive": seconds}`: how long the engine outlives it. Closing ends the lease.
+"""
+
+import contextlib
+import http.client
+import json
+import os
+import resource
+import secrets
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+_RESTARTS = 2  # deaths forgiven while they come within _FORGET_SECONDS of the one before
+_FORGET_SECONDS = 600.0
+_BACKOFF_SECONDS = 0.5
+_STOP_SECONDS = 5.0
+_TICK_SECONDS = 1.0  # how often the socket file is looked for
+
+
+def main() -> None:
+    """Leave the starter's process tree, then guard the engine until nobody needs it."""
+    options = json.loads(sys.argv[1])
+    if os.fork():
+        os._exit(0)  # the starter reaps this one; the guard is nobody's child
+    os.setsid()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    guard = _Guard(options, socket.socket(fileno=options.pop("listener_fd")))
+    for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(signum, _leave)
+    try:
+        guard.run()
+    finally:
+        guard.close()
+
+
+def _leave(signum: int, _frame: object) -> None:
+    sys.exit(128 + signum)
+
+
+@dataclass(slots=True)
+class _Lease:
+    connection: socket.socket
+    keep_alive: float = 0.0
+    heard: bytes = b""
+
+
+@dataclass(slots=True)
+class _Guard:
+    options: dict[str, Any]
+    listener: socket.socket
+    selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
+    leases: list[_Lease] = field(default_factory=list)
+    parting: list[_Lease] = field(default_factory=list)
+    engine: subprocess.Popen[bytes] | None = None
+    status: dict[str, Any] = field(default_factory=lambda: {"state": "loading"})
+    idle_until: float = 0.0
+    restart_at: float | None = None
+    deaths: list[float] = field(default_factory=list)
+
+    def run(self) -> None:
+        """Serve leases until the last is gone, the engine is lost or the socket file removed."""
+        self.options.setdefault("api_key", secrets.token_urlsafe(24))
+        self._change({"state": "loading"})
+        self.listener.setblocking(False)
+        self.selector.register(self.listener, selectors.EVENT_READ, self._accept)
+        self._accept()
+        while self._wanted():
+            self._part()
+            if self.engine is None and self.restart_at is None:
+                self._start()
+            for key, _ in self.selector.select(self._patience()):
+                key.data()
+            if self.restart_at is not None and time.monotonic() >= self.restart_at:
+                self.restart_at = None
+
+    def close(self) -> None:
+        """Stop the engine; leases end when this process does, which tells their holders so."""
+        with contextlib.suppress(OSError):
+            Path(self.options["socket"]).unlink()
+        if self.status["state"] != "failed":
+            self._change({"state": "stopping"})
+        engine = self.engine
+        if engine is None:
+            return
+        engine.terminate()
+        try:
+            engine.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            engine.kill()
+            engine.wait()
+
+    def _wanted(self) -> bool:
+        if self.status["state"] == "failed" or not Path(self.options["socket"]).exists():
+            return False
+        return bool(self.leases) or time.monotonic() < self.idle_until
+
+    def _patience(self) -> float:
+        now = time.monotonic()
+        moments = [now + _TICK_SECONDS]
+        moments += [self.restart_at] if self.restart_at is not None else []
+        moments += [] if self.leases else [self.idle_until]
+        return max(0.0, min(moments) - now)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except BlockingIOError:
+                return
+            connection.setblocking(False)
+            lease = _Lease(connection)
+            self.leases.append(lease)
+            self.selector.register(connection, selectors.EVENT_READ, partial(self._hear, lease))
+            self._tell(self.status, only=lease)
+
+    def _hear(self, lease: _Lease) -> None:
+        try:
+            piece = lease.connection.recv(4096)
+        except BlockingIOError:
+            return
+        except OSError:
+            piece = b""
+        if not piece:
+            self._drop(lease)
+            return
+        lease.heard += piece
+        if lease.heard.endswith(b"\n"):
+            lease.keep_alive = float(json.loads(lease.heard)["keep_alive"])
+            lease.heard = b""
+
+    def _drop(self, lease: _Lease) -> None:
+        if lease not in self.leases:
+            return
+        self.leases.remove(lease)
+        self.selector.unregister(lease.connection)
+        self.parting.append(lease)
+        self.idle_until = max(self.idle_until, time.monotonic() + lease.keep_alive)
+
+    def _part(self) -> None:
+        """Let leases go that are over; the last one is kept, its holder reads until we are gone."""
+        for lease in self.parting:
+            lease.connection.close()
+        self.parting.clear()
+
+    def _tell(self, status: dict[str, Any], *, only: _Lease | None = None) -> None:
+        for lease in [only] if only else [*self.leases, *self.parting]:
+            _send(lease.connection, status)
+
+    def _start(self) -> None:
+        self.engine = subprocess.Popen(  # noqa: S603 - our own interpreter and file
+            [sys.executable, "-P", str(Path(__file__).with_name("run_llamacpp.py"))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            pass_fds=[self.options["lock_fd"]],
+            env={**os.environ, "AGENTKIT_ENGINE_PARENT": str(os.getpid())},
+        )
+        inlet, outlet = self.engine.stdin, self.engine.stdout
+        if inlet is None or outlet is None:  # pragma: no cover - both were asked for
+            raise RuntimeError("no pipes")
+        inlet.write(json.dumps(self.options).encode() + b"\n")
+        inlet.flush()
+        self.selector.register(outlet, selectors.EVENT_READ, self._hear_engine)
+
+    def _hear_engine(self) -> None:
+        engine = self.engine
+        if engine is None or engine.stdout is None:  # pragma: no cover - unregistered before
+            return
+        line = engine.stdout.readline()
+        if line:
+            url = str(json.loads(line)["url"])
+            self.options["port"] = urlsplit(url).port  # a restart keeps the address
+            if _healthy(url):
+                self._change({"state": "ready", "url": url, "api_key": self.options["api_key"]})
+            else:
+                engine.kill()
+            return
+        self.selector.unregister(engine.stdout)
+        self._bury(engine)
+
+    def _bury(self, engine: subprocess.Popen[bytes]) -> None:
+        code = engine.wait()
+        for pipe in (engine.stdin, engine.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+        self.engine = None
+        was_ready = bool(self.options["port"])
+        now = time.monotonic()
+        self.deaths = [at for at in self.deaths if now - at < _FORGET_SECONDS] + [now]
+        if not was_ready or len(self.deaths) > _RESTARTS:  # what never ran is not tried again
+            self._change({"state": "failed", "code": code, "deaths": len(self.deaths)})
+            return
+        self.restart_at = now + _BACKOFF_SECONDS * 2 ** (len(self.deaths) - 1)
+        self._change({"state": "restarting", "code": code})
+
+    def _change(self, status: dict[str, Any]) -> None:
+        self.status = {**status, "guard_pid": os.getpid(), "engine_pid": self._engine_pid()}
+        self._tell(self.status)
+
+    def _engine_pid(self) -> int | None:
+        return self.engine.pid if self.engine else None
+
+
+def _send(connection: socket.socket, status: dict[str, Any]) -> None:
+    with contextlib.suppress(OSError):  # a lease that is gone is heard of by its own event
+        connection.send(json.dumps(status).encode() + b"\n")
+
+
+def _healthy(url: str) -> bool:
+    where = urlsplit(url)
+    connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=10)
+    try:
+        connection.request("GET", "/health")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
+if __name__ == "__main__":
+    main()
