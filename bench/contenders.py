@@ -1,0 +1,174 @@
+"""The same work done twice: a hand-written loop over the openai client, and agentkit."""
+
+import json
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from agentkit import Agent
+
+TASK = "Look the numbers up, one after the other, then answer."
+INSTRUCTIONS = "You look numbers up with the tool."
+
+Run: TypeAlias = Callable[[], Awaitable[tuple[str, int]]]
+"""Does one run; returns the answer and the number of tool calls."""
+
+
+async def lookup(number: int) -> str:
+    """Look a number up.
+
+    Args:
+        number: which one.
+    """
+    on_call(number)
+    return f"value-{number}."
+
+
+def on_call(number: int) -> None:
+    """Do nothing; the benchmark replaces this to read the clock at each call."""
+
+
+LOOKUP_SCHEMA = {
+    "type": "function",
+    "function": {
+        "name": "lookup",
+        "description": "Look a number up.",
+        "parameters": {
+            "type": "object",
+            "properties": {"number": {"type": "integer", "description": "which one."}},
+            "required": ["number"],
+        },
+    },
+}
+
+
+async def _bare_loop(client: Any, model: str) -> tuple[str, int]:
+    """The loop everybody writes first."""
+    messages: list[Any] = [
+        {"role": "system", "content": INSTRUCTIONS},
+        {"role": "user", "content": TASK},
+    ]
+    calls = 0
+    while True:
+        answer = await client.chat.completions.create(
+            model=model, messages=messages, tools=[LOOKUP_SCHEMA]
+        )
+        message = answer.choices[0].message
+        if not message.tool_calls:
+            return message.content, calls
+        messages.append(message.model_dump(exclude_none=True))
+        for call in message.tool_calls:
+            result = await lookup(**json.loads(call.function.arguments))
+            messages.append({"role": "tool", "tool_call_id": call.id, "content": result})
+            calls += 1
+
+
+async def _bare_stream_loop(client: Any, model: str) -> tuple[str, int]:
+    """The same, streamed."""
+    messages: list[Any] = [
+        {"role": "system", "content": INSTRUCTIONS},
+        {"role": "user", "content": TASK},
+    ]
+    done = 0
+    while True:
+        text, calls = await _bare_turn(client, model, messages)
+        if not calls:
+            return text, done
+        messages.append({"role": "assistant", "content": text, "tool_calls": calls})
+        for call in calls:
+            result = await lookup(**json.loads(call["function"]["arguments"]))
+            messages.append({"role": "tool", "tool_call_id": call["id"], "content": result})
+            done += 1
+
+
+async def _bare_turn(client: Any, model: str, messages: list[Any]) -> tuple[str, list[Any]]:
+    stream = await client.chat.completions.create(
+        model=model,
+        messages=messages,
+        tools=[LOOKUP_SCHEMA],
+        stream=True,
+        stream_options={"include_usage": True},
+    )
+    parts: list[str] = []
+    calls: list[Any] = []
+    async for chunk in stream:
+        if not chunk.choices:
+            continue
+        delta = chunk.choices[0].delta
+        if delta.content:
+            parts.append(delta.content)
+        for piece in delta.tool_calls or ():
+            if piece.id:
+                function = {"name": piece.function.name, "arguments": ""}
+                calls.append({"id": piece.id, "type": "function", "function": function})
+            calls[piece.index]["function"]["arguments"] += piece.function.arguments or ""
+    return "".join(parts), calls
+
+
+@asynccontextmanager
+async def bare(base_url: str, model: str, _folder: Path) -> AsyncGenerator[Run]:
+    """Open the openai client with its own defaults, retries off."""
+    from openai import AsyncOpenAI
+
+    async with AsyncOpenAI(base_url=base_url, api_key="none", max_retries=0, timeout=600) as client:
+        yield lambda: _bare_loop(client, model)
+
+
+@asynccontextmanager
+async def bare_stream(base_url: str, model: str, _folder: Path) -> AsyncGenerator[Run]:
+    """Open the openai client with its own defaults, retries off; answers are streamed."""
+    from openai import AsyncOpenAI
+
+    async with AsyncOpenAI(base_url=base_url, api_key="none", max_retries=0, timeout=600) as client:
+        yield lambda: _bare_stream_loop(client, model)
+
+
+@asynccontextmanager
+async def _agent(base_url: str, model: str, folder: Path) -> "AsyncGenerator[Agent]":
+    from agentkit import Limits, Runtime, read_settings, tool
+
+    settings = read_settings(
+        base_url=base_url, model=model, state_dir=folder, limits=Limits(steps=500, calls=500)
+    )
+    async with Runtime.open(settings, with_mcp=False) as runtime:
+        yield runtime.agent(instructions=INSTRUCTIONS, tools=[tool(lookup)], builtin=False)
+
+
+@asynccontextmanager
+async def agentkit(base_url: str, model: str, folder: Path) -> AsyncGenerator[Run]:
+    """Open a runtime as it comes: events, policies, validation, a trace file for each run."""
+    async with _agent(base_url, model, folder) as agent:
+
+        async def run() -> tuple[str, int]:
+            result = await agent.run(TASK)
+            return result.unwrap(), result.calls
+
+        yield run
+
+
+@asynccontextmanager
+async def agentkit_events(base_url: str, model: str, folder: Path) -> AsyncGenerator[Run]:
+    """Do the same, and look at every event as it happens."""
+    from agentkit import TextDelta
+
+    async with _agent(base_url, model, folder) as agent:
+
+        async def run() -> tuple[str, int]:
+            async with agent.start(TASK) as running:
+                text = [event.text async for event in running if isinstance(event, TextDelta)]
+                result = await running.result()
+            if "".join(text) != result.unwrap():
+                raise RuntimeError("the events do not add up to the answer")
+            return result.text, result.calls
+
+        yield run
+
+
+CONTENDERS = {
+    "bare": bare,
+    "bare-stream": bare_stream,
+    "agentkit": agentkit,
+    "agentkit-events": agentkit_events,
+}

@@ -1,0 +1,146 @@
+"""One measurement in a process of its own: `worker.py KIND '{"option": …}'` prints one JSON line."""
+
+import asyncio
+import json
+import os
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+from bench import contenders
+from bench.server import Scenario
+
+_ECHO = str(Path(__file__).with_name("echo_server.py"))
+
+
+def _rss_mb() -> float:
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * resource.getpagesize() / 2**20
+
+
+def _peak_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _many_files() -> None:
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+async def _checked(run: contenders.Run, scenario: Scenario) -> float:
+    """Do one run, check its answer and its calls, return its seconds."""
+    started = time.perf_counter()
+    text, calls = await run()
+    seconds = time.perf_counter() - started
+    if text.strip() != scenario.answer or calls != scenario.calls:
+        raise AssertionError(f"wrong run: {calls} calls, answer {text[-80:]!r}")
+    return seconds
+
+
+async def runs(
+    *, contender: str, url: str, model: str, runs: int, side_by_side: int = 1, warm: int = 2
+) -> dict[str, float]:
+    """CPU, time and memory of `runs` runs, `side_by_side` at once."""
+    _many_files()
+    scenario = Scenario.parse(model)
+    with tempfile.TemporaryDirectory() as folder:
+        async with contenders.CONTENDERS[contender](url, model, Path(folder)) as run:
+            for _ in range(warm):
+                await _checked(run, scenario)
+            before = _rss_mb()
+            cpu, wall = time.process_time(), time.perf_counter()
+            seconds: list[float] = []
+            for _ in range(runs // side_by_side):
+                batch = (_checked(run, scenario) for _ in range(side_by_side))
+                seconds += await asyncio.gather(*batch)
+            wall = time.perf_counter() - wall
+        cpu = time.process_time() - cpu  # with what is left to do at the end: traces, closing
+    seconds.sort()
+    return {
+        "cpu_ms": cpu * 1000 / len(seconds),
+        "runs_per_s": len(seconds) / wall,
+        "p50_ms": statistics.median(seconds) * 1000,
+        "p99_ms": seconds[min(len(seconds) - 1, int(len(seconds) * 0.99))] * 1000,
+        "rss_mb": before,
+        "peak_mb": _peak_mb(),
+    }
+
+
+async def growth(
+    *, contender: str, url: str, model: str, turns: list[int], width: int = 4
+) -> dict[str, float]:
+    """CPU milliseconds of one turn around each of `turns`, within one conversation."""
+    at: dict[int, float] = {}
+
+    def mark(number: int) -> None:
+        at[number] = time.process_time()
+
+    with tempfile.TemporaryDirectory() as folder:
+        async with contenders.CONTENDERS[contender](url, model, Path(folder)) as run:
+            contenders.on_call = mark
+            await _checked(run, Scenario.parse(model))
+    return {
+        f"turn_{turn}": (at[turn + width] - at[turn - width]) * 1000 / (2 * width) for turn in turns
+    }
+
+
+async def mcp(*, contender: str, calls: int) -> dict[str, float]:
+    """CPU and wall microseconds of one call of an echo tool over stdio."""
+    async with AsyncExitStack() as stack:
+        call = await (_sdk_echo if contender == "bare" else _agentkit_echo)(stack)
+        for number in range(50):
+            await call(number)
+        cpu, wall = time.process_time(), time.perf_counter()
+        for number in range(calls):
+            text = await call(number)
+            if text != f"echo {number}":
+                raise AssertionError(f"wrong echo: {text!r}")
+        wall = time.perf_counter() - wall
+        cpu = time.process_time() - cpu
+    return {"cpu_us": cpu * 1e6 / calls, "wall_us": wall * 1e6 / calls}
+
+
+async def _sdk_echo(stack: AsyncExitStack) -> Any:
+    from mcp import Client, StdioServerParameters
+
+    client = await stack.enter_async_context(
+        Client(StdioServerParameters(command=sys.executable, args=[_ECHO]))
+    )
+    await client.list_tools()
+
+    async def call(number: int) -> str:
+        result = await client.call_tool("echo", {"text": f"echo {number}"})
+        content: Any = result.content[0]
+        return content.text
+
+    return call
+
+
+async def _agentkit_echo(stack: AsyncExitStack) -> Any:
+    from agentkit.mcp import open_servers, read_config
+    from agentkit.policies import Timeouts
+
+    server = {"command": sys.executable, "args": [_ECHO]}
+    file = Path(stack.enter_context(tempfile.TemporaryDirectory()), "servers.json")
+    file.write_text(json.dumps({"mcpServers": {"echo": server}}), encoding="utf-8")  # noqa: ASYNC240 - nothing else runs yet
+    config = read_config(file, os.environ)
+    opened = await stack.enter_async_context(
+        open_servers(config, timeouts=Timeouts(), taken_names=[], log_dir=None)
+    )
+    (tool,) = opened.tools
+
+    async def call(number: int) -> str:
+        return await tool.call(tool.validate({"text": f"echo {number}"}))
+
+    return call
+
+
+KINDS = {"runs": runs, "growth": growth, "mcp": mcp}
+
+if __name__ == "__main__":
+    print(json.dumps(asyncio.run(KINDS[sys.argv[1]](**json.loads(sys.argv[2])))))
