@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from agentkit.messages import Finish, JsonObject, ModelTurn, ToolCall, ToolSpec
+from agentkit.messages import Finish, JsonObject, ModelTurn, ToolCall
 from agentkit.models._calls import as_written, read_calls
 from agentkit.models._dialects import Dialect
 from agentkit.models._kit import ToolMemo, schemas_by_name
 from agentkit.models._presets import Habit, Mode, mode_of, sampling_of
-from agentkit.models._rescue import rescue
+from agentkit.models._rescue import is_leftover, rescue, tidy
 from agentkit.models._turn import TurnBuilder
 from agentkit.models._wire import Encoder
 from agentkit.protocols import Emit, ModelProfile, ModelRequest
@@ -117,7 +117,10 @@ class ServerModel:
         read = read_calls(builder.calls, schemas)
         if read.calls or read.problem:
             kind: Finish = "tool_calls" if read.calls else "stop"
-            return _Reading(_turn(builder, kind, read.calls, read.problem), read.lost)
+            turn = _turn(builder, kind, read.calls, read.problem)
+            if is_leftover(turn.text):
+                turn = replace(turn, text="")
+            return _Reading(turn, read.lost)
         offered = schemas if request.tool_choice != "none" and request.schema is None else {}
         return _rescued(_turn(builder, "stop"), offered)
 
@@ -159,11 +162,15 @@ def _turn(
 
 def _rescued(turn: ModelTurn, schemas: Mapping[str, Mapping[str, Any]]) -> _Reading:
     """Return the turn with calls that the server's parser left in the text."""
-    blank = not turn.text.strip()
-    found = rescue(turn.thinking if blank else turn.text, schemas)
+    text, thinking = tidy(turn.text, turn.thinking)
+    turn = replace(turn, text=text, thinking=thinking)
+    blank = not text.strip()
+    found = rescue(thinking if blank else text, schemas)
     if found is None:
         return _Reading(turn)
-    text, thinking = ("", found.rest) if blank else (found.rest, turn.thinking)
+    if blank and not found.calls:  # a thought may be about calls; only one that reads counts
+        return _Reading(turn)
+    text, thinking = ("", found.rest) if blank else (found.rest, thinking)
     turn = replace(turn, text=text, thinking=thinking, problem=found.problem)
     if not found.calls:
         return _Reading(turn)
@@ -174,8 +181,3 @@ def _rescued(turn: ModelTurn, schemas: Mapping[str, Mapping[str, Any]]) -> _Read
 
 def _silent(_kind: str, _text: str, /) -> None:
     """Emit nothing."""
-
-
-def tools_of(request: ModelRequest) -> tuple[ToolSpec, ...]:
-    """Return the tools that a request offers for use."""
-    return () if request.tool_choice == "none" else request.tools

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any
 
 from agentkit.errors import ModelRequestError, ModelUnavailableError
 from agentkit.messages import JsonObject
 from agentkit.models._dialects import DIALECTS
+from agentkit.models._json import is_object
 
 if TYPE_CHECKING:
     from agentkit.models._endpoint import Endpoint
@@ -65,8 +66,8 @@ async def _list_models(endpoint: "Endpoint") -> list[JsonObject]:
 
     url = f"{endpoint.base_url.rstrip('/')}/models"
     answer: Any = await read_json(await endpoint.get(url), endpoint.base_url)
-    listed: Any = answer.get("data") if _is_object(answer) else None
-    models = [entry for entry in listed or () if _is_object(entry) and "id" in entry]
+    listed: Any = answer.get("data") if is_object(answer) else None
+    models = [entry for entry in listed or () if is_object(entry) and "id" in entry]
     if not models:
         raise ModelUnavailableError(
             f"The server at {endpoint.base_url} lists no models.",
@@ -100,7 +101,7 @@ async def _probe(endpoint: "Endpoint", url: str) -> JsonObject:
         answer: Any = await read_json(await endpoint.get(url), endpoint.base_url)
     except (ModelUnavailableError, ModelRequestError):
         return {}
-    return answer if _is_object(answer) else {}
+    return answer if is_object(answer) else {}
 
 
 def _owner(entry: JsonObject) -> str | None:
@@ -112,7 +113,7 @@ def _context(entry: JsonObject, info: Mapping[str, Any]) -> int | None:
     settings: Any = info.get("default_generation_settings")
     for value in (
         entry.get("max_model_len"),
-        settings.get("n_ctx") if _is_object(settings) else None,
+        settings.get("n_ctx") if is_object(settings) else None,
         entry.get("context_length"),
     ):
         if isinstance(value, int) and value > 0:
@@ -124,7 +125,3 @@ def _identity(entry: JsonObject, info: Mapping[str, Any]) -> str:
     architectures: Any = info.get("architectures") or ()
     named = [entry["id"], entry.get("root"), info.get("model_path"), *architectures]
     return " ".join(str(name) for name in named if name)
-
-
-def _is_object(value: object) -> TypeGuard[JsonObject]:
-    return isinstance(value, dict)

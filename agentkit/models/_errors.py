@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from math import isfinite
-from typing import Any, TypeGuard
+from typing import Any
 
 from jiter import from_json
 
@@ -15,7 +15,7 @@ from agentkit.errors import (
     ModelRequestError,
     ModelUnavailableError,
 )
-from agentkit.messages import JsonObject
+from agentkit.models._json import is_object
 
 LONGEST_WAIT = 120.0
 """Seconds; a server that asks for more is asked again after this."""
@@ -57,7 +57,7 @@ def error_from_response(
 
 def error_from_stream(error: object, base_url: str) -> ModelError:
     """Return the error that arrived inside a stream which began with HTTP 200."""
-    fields: JsonObject = error if _is_object(error) else {"message": error}
+    fields = error if is_object(error) else {"message": error}
     kind = str(fields.get("type") or "")
     status = _status_in(fields.get("code"), kind)
     return _classify(status, _message_in(fields), kind, base_url, None)
@@ -116,9 +116,9 @@ def read_error(body: bytes) -> tuple[str, str]:
     except ValueError:
         return _excerpt(body), ""
     inner: Any = fields
-    if _is_object(inner):
+    if is_object(inner):
         inner = inner.get("error") or inner
-    if _is_object(inner):
+    if is_object(inner):
         return _message_in(inner), str(inner.get("type") or inner.get("code") or "")
     return str(inner) if isinstance(inner, str) else _excerpt(body), ""
 
@@ -209,10 +209,6 @@ def _tidy(message: str) -> str:
         return f"{place}: {found['msg']}."
     shown = " ".join(_SERVER_PATH.sub("…", message).split())
     return shown if len(shown) <= _LONGEST_MESSAGE else f"{shown[:_LONGEST_MESSAGE]}…"
-
-
-def _is_object(value: object) -> TypeGuard[JsonObject]:
-    return isinstance(value, dict)
 
 
 def _excerpt(body: bytes) -> str:

@@ -13,6 +13,7 @@ from agentkit.errors import ConfigurationError, ModelTimeoutError
 from agentkit.models._client import Sampling, ServerModel
 from agentkit.models._detect import Server, detect
 from agentkit.models._dialects import Dialect, dialect_of
+from agentkit.models._guided import GuidedModel
 from agentkit.models._presets import Habit, habit_of
 from agentkit.policies import ToolCalls
 from agentkit.protocols import Model, ModelProfile
@@ -69,8 +70,6 @@ class ModelPool:
         endpoint = self._endpoint(base_url, api_key)
         if backend is not None:
             dialect_of(backend)
-        if tool_calls == "guided":
-            raise ConfigurationError("Guided tool calls are not there yet.")
         late = ModelTimeoutError(
             f"The server at {base_url} did not say within {connect_seconds:g} s what it is.",
             hint="Is it still loading its weights, or overloaded?",
@@ -80,7 +79,7 @@ class ModelPool:
         dialect = dialect_of(server.backend)
         if not strict_tools:
             dialect = replace(dialect, strict_tools=False)
-        return ServerModel(
+        native = ServerModel(
             endpoint,
             ModelProfile(
                 name=server.model,
@@ -96,6 +95,10 @@ class ModelPool:
                 overrides=dict(sampling or {}),
             ),
         )
+        guided = tool_calls == "guided" or (
+            tool_calls == "auto" and _parser_fails(server, small=small)
+        )
+        return GuidedModel(native) if guided else native
 
     def _endpoint(self, base_url: str, api_key: str | None) -> "Endpoint":
         from agentkit.models._endpoint import Endpoint  # imports openai, which is slow
@@ -131,6 +134,15 @@ def _new_http_client(library: str) -> "AsyncClient":
 def _library() -> str:
     backend = anyio.get_cancelled_exc_class().__module__
     return "trio" if backend.startswith("trio") else "asyncio"
+
+
+def _parser_fails(server: Server, *, small: bool) -> bool:
+    """Tell whether the server's parser cannot be trusted with the calls of this model.
+
+    llama.cpp knows Qwen3's tags; the fenced JSON of a Qwen2.5-Coder it leaves in the text.
+    """
+    knows = "qwen3" in server.identity.lower() or "enable_thinking" in (server.template or "")
+    return server.backend == "llamacpp" and (small or not knows)
 
 
 def _habit(server: Server, dialect: Dialect) -> Habit:

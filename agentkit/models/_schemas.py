@@ -5,9 +5,10 @@ only what every compiler knows is handed to one. Arguments are held to the whole
 """
 
 from collections.abc import Mapping
-from typing import Any, TypeGuard, cast
+from typing import Any
 
 from agentkit.messages import JsonObject
+from agentkit.models._json import is_object, members
 
 _KEPT = frozenset(
     {"type", "enum", "const", "required", "minimum", "maximum", "minLength", "maxLength"}
@@ -41,25 +42,25 @@ def for_grammar(schema: Mapping[str, Any]) -> JsonObject:
 
 
 def _holds(schema: object, depth: int) -> bool:
-    if not _is_object(schema):
+    if not is_object(schema):
         return isinstance(schema, bool)
     if depth == 0 or not _REFUSED.isdisjoint(schema):
         return False
     inner: list[object] = [*_objects(schema.get("properties")), *_objects(schema.get("$defs"))]
     inner += [schema[name] for name in ("items", "additionalProperties") if _open(schema, name)]
     for name in _UNIONS:
-        inner += _members(schema.get(name))
+        inner += members(schema.get(name))
     return all(_holds(part, depth - 1) for part in inner)
 
 
 def _reduced(schema: object, root: Mapping[str, Any], depth: int) -> JsonObject:
-    if not _is_object(schema) or depth == 0:
+    if not is_object(schema) or depth == 0:
         return {}
     if "$ref" in schema:
         return _reduced(_resolve(str(schema["$ref"]), root), root, depth - 1)
     kept: JsonObject = {name: value for name, value in schema.items() if name in _KEPT}
     for name in _UNIONS:
-        parts = [_reduced(part, root, depth - 1) for part in _members(schema.get(name))]
+        parts = [_reduced(part, root, depth - 1) for part in members(schema.get(name))]
         if parts:
             kept["allOf" if name == "allOf" else "anyOf"] = parts
     _reduce_items(schema, kept, root, depth)
@@ -70,7 +71,7 @@ def _reduced(schema: object, root: Mapping[str, Any], depth: int) -> JsonObject:
 def _reduce_items(
     schema: JsonObject, kept: JsonObject, root: Mapping[str, Any], depth: int
 ) -> None:
-    if _is_object(schema.get("items")):
+    if is_object(schema.get("items")):
         kept["items"] = _reduced(schema["items"], root, depth - 1)
         kept.update({name: schema[name] for name in ("minItems", "maxItems") if name in schema})
 
@@ -79,7 +80,7 @@ def _reduce_properties(
     schema: JsonObject, kept: JsonObject, root: Mapping[str, Any], depth: int
 ) -> None:
     properties = schema.get("properties")
-    if _is_object(properties):
+    if is_object(properties):
         kept["properties"] = {
             name: _reduced(value, root, depth - 1) for name, value in properties.items()
         }
@@ -94,22 +95,14 @@ def _resolve(reference: str, root: Mapping[str, Any]) -> object:
     for part in reference.removeprefix("#").strip("/").split("/"):
         if part:
             found = (
-                found.get(part.replace("~1", "/").replace("~0", "~")) if _is_object(found) else None
+                found.get(part.replace("~1", "/").replace("~0", "~")) if is_object(found) else None
             )
     return found
 
 
 def _open(schema: JsonObject, name: str) -> bool:
-    return _is_object(schema.get(name))
+    return is_object(schema.get(name))
 
 
 def _objects(value: object) -> list[object]:
-    return list(value.values()) if _is_object(value) else []
-
-
-def _members(value: object) -> list[object]:
-    return cast("list[object]", value) if isinstance(value, list) else []
-
-
-def _is_object(value: object) -> TypeGuard[JsonObject]:
-    return isinstance(value, dict)
+    return list(value.values()) if is_object(value) else []
