@@ -89,7 +89,13 @@ class _Exchange:
     ) -> None:
         self._server, self._request, self._body = server, request, body
         self._fault = fault_of(answer)
-        self._spoken = speak(answer, body, server.cache, report=server.cache_report)
+        self._spoken = speak(
+            answer,
+            body,
+            server.cache,
+            context_tokens=server.context_tokens,
+            report=server.cache_report,
+        )
         self._envelope = Envelope(body.get("model") or server.model, body.get("rid"))
         self._live = Live(self._envelope.id)
         self._stream = Stream(request)

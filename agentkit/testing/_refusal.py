@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, cast
 
 from jsonschema import Draft202012Validator
@@ -112,17 +113,20 @@ def _bad_tools(request: dict[str, Any]) -> Refusal | None:
         if name not in {tool["function"]["name"] for tool in tools}:
             return Refusal(f"Tool '{name}' not found in tools list.")
     for number, tool in enumerate(tools):
-        problem = _schema_problem(tool["function"].get("parameters"))
+        problem = _schema_problem(json.dumps(tool["function"].get("parameters")))
         if problem:
             return Refusal(f"Tool {number} function has invalid 'parameters' schema: {problem}")
     return None
 
 
-def _schema_problem(schema: object) -> str:
+@lru_cache(maxsize=1024)
+def _schema_problem(text: str) -> str:
+    """Return what is wrong with a schema; remembered, for a client sends it with every request."""
+    schema = json.loads(text)
     if schema is None:
         return ""
     try:
-        Draft202012Validator.check_schema(cast("dict[str, Any]", schema))
+        Draft202012Validator.check_schema(schema)
     except SchemaError as error:
         return str(error.message)
     return ""

@@ -20,8 +20,8 @@ from agentkit.testing.answers import (
     written,
 )
 
-Script: TypeAlias = Sequence[AnyAnswer] | Mapping[str, AnyAnswer | Sequence[AnyAnswer]]
-"""Answers one after another, or by question and then by how far its dialogue has come."""
+Script: TypeAlias = AnyAnswer | Sequence[AnyAnswer] | Mapping[str, AnyAnswer | Sequence[AnyAnswer]]
+"""One answer for every request, answers in turn, or answers by question and turn."""
 
 
 class UnscriptedError(LookupError):
@@ -54,6 +54,8 @@ class Teller:
     def _find(self, body: Mapping[str, Any]) -> AnyAnswer:
         if self._script is None:
             return self._dialogue(body)
+        if isinstance(self._script, str | Answer | Raw):
+            return self._script
         if not isinstance(self._script, Mapping):
             self._given += 1
             if self._given > len(self._script):
@@ -110,18 +112,24 @@ def tools_of(body: Mapping[str, Any]) -> list[str] | None:
 
 
 def speak(
-    answer: Answer | Raw, body: Mapping[str, Any], cache: PrefixCache, *, report: bool
+    answer: Answer | Raw,
+    body: Mapping[str, Any],
+    cache: PrefixCache,
+    *,
+    context_tokens: int,
+    report: bool,
 ) -> Spoken:
     """Return what an answer comes to for a request."""
-    tools, thinking = tools_of(body), thinks(body)
-    limit = body.get("max_completion_tokens") or body.get("max_tokens")
+    tools, thinking, prompt = tools_of(body), thinks(body), prompt_of(body)
+    room = context_tokens - size_of(prompt)
+    limit = body.get("max_completion_tokens") or body.get("max_tokens") or room
     if isinstance(answer, Answer):
         answer = spoil(answer) if thinking else replace(spoil(answer), thinking="")
         text = written(answer)
     else:
         text = answer.written
     cut = pieces(text)
-    too_long = limit is not None and len(cut) > limit and answer.finish is None
+    too_long = len(cut) > limit and answer.finish is None
     if too_long:
         answer = Raw("".join(cut[:limit]), finish="length", usage=answer.usage, fault=answer.fault)
         cut = cut[:limit]
@@ -132,7 +140,6 @@ def speak(
         raw = "".join(cut)
         whole = read_whole(raw, tools, thinking=thinking)
         deltas = read_stream(chunks, tools, thinking=thinking)
-    prompt = prompt_of(body)
     finish = answer.finish or "stop"
     completion = len(cut) + (finish in {"stop", "tool_calls"})
     usage = usage_of(

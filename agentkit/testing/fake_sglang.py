@@ -32,12 +32,22 @@ class FakeSGLang:
     """An HTTP server on a free loopback port that answers as SGLang 0.5.23 would.
 
     It refuses what the real one refuses, in the same words, reads `Raw` answers with the same
-    parsers, and goes wrong on request. Token counts are estimates.
+    parsers, and goes wrong on request. Token counts are estimates. It needs asyncio.
+
+    >>> async def main() -> tuple[int, int]:
+    ...     async with FakeSGLang(["Hello!"]) as server, aiohttp.ClientSession() as session:
+    ...         url, body = f"{server.base_url}/chat/completions", {"messages": []}
+    ...         async with session.post(url, json=body) as response:
+    ...             return response.status, len(server.requests)
+    >>> import aiohttp
+    >>> anyio.run(main)
+    (200, 1)
 
     Args:
-        script: answers one after another; or by question, and then by how many turns the model
-            has taken since; or None for the built-in dialogues. A request that a script does not
-            know gets a 500, and fails the test when the server is closed.
+        script: one answer for every request; or answers in turn; or answers by question, and then
+            by how many turns the model has taken since; or None for the built-in dialogues. A
+            request that a script does not know gets a 500, and fails the test when the server is
+            closed.
         model: name of the served model.
         context_tokens: size of the context.
         api_key: what a client has to show; None lets everybody in.

@@ -168,6 +168,20 @@ async def test_max_tokens_cuts_and_says_length(client: Any) -> None:
     assert (streamed.text(), streamed.finish) == ("one two", "length")
 
 
+async def test_an_answer_ends_where_the_context_does(client: Any) -> None:
+    messages = [{"role": "user", "content": "Think for ever."}]
+    async with FakeSGLang(context_tokens=500) as server:
+        answer = await client.whole(server, messages=messages)
+    assert answer["choices"][0]["finish_reason"] == "length"
+    assert answer["usage"]["total_tokens"] == 500
+
+
+async def test_a_single_answer_is_given_to_every_request(client: Any) -> None:
+    async with FakeSGLang("Hi") as server:
+        answers = [await client.whole(server) for _ in range(3)]
+    assert [answer["choices"][0]["message"]["content"] for answer in answers] == ["Hi"] * 3
+
+
 async def test_a_grown_conversation_is_cached_up_to_where_it_grew(client: Any) -> None:
     first: list[dict[str, Any]] = [{"role": "user", "content": "one"}]
     second = [*first, {"role": "assistant", "content": "a"}, {"role": "user", "content": "two"}]
