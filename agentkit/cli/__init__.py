@@ -1,1 +1,28 @@
-"""Placeholder of the layer; filled by its own commit."""
+"""The command line: one file a command; what a command needs loads when it runs."""
+
+import typer
+
+from agentkit.cli import chat, demo, doctor, mcp, models, run, tools, trace, version
+
+app = typer.Typer(
+    name="agentkit",
+    help="Agents on the Qwen3 you host yourself: plan, act, observe.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # rich doubles the time that --help takes
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(run.run)
+app.command()(chat.chat)
+app.command()(demo.demo)
+app.add_typer(tools.app, name="tools")
+app.add_typer(mcp.app, name="mcp")
+app.add_typer(models.app, name="models")
+app.add_typer(trace.app, name="trace")
+app.command()(doctor.doctor)
+app.command()(version.version)
+
+
+def main() -> None:
+    """Run the command line."""
+    app(prog_name="agentkit")

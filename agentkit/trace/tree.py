@@ -1,14 +1,14 @@
 """A trace as a tree for the terminal."""
 
-import json
-from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Sequence
+from typing import cast
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 from rich.tree import Tree
 
 from agentkit.trace._files import Record, outcome_of
+from agentkit.trace.words import call_arguments, plural, printable, shortened, tokens
 
 _SHORT = 160  # characters of thinking, arguments and results
 _STYLES = {
@@ -49,10 +49,7 @@ class _Reader:
         return Group(self._tree, _tail(first, last, records))
 
     def _short(self, text: str) -> str:
-        if self._full:
-            return text.strip()
-        line = " ".join(text.split())
-        return line if len(line) <= _SHORT else f"{line[:_SHORT]}… ({len(text)} characters)"
+        return printable(text.strip()) if self._full else shortened(text, _SHORT)
 
     def _branch(self, record: Record) -> Tree:
         return self._steps.get(record.get("step", 0), self._tree)
@@ -62,7 +59,7 @@ class _Reader:
         branch = self._tree.add(Text(f"plan, revision {revision}" if revision else "plan", "bold"))
         for number, step in enumerate(cast("list[Record]", record.get("steps", [])), 1):
             tool = f"  [{step['tool']}]" if step.get("tool") else ""
-            branch.add(Text(f"{number}. {step.get('need', '')}{tool}"))
+            branch.add(Text(printable(f"{number}. {step.get('need', '')}{tool}")))
 
     def _on_step(self, record: Record) -> None:
         phase = record.get("phase", "act")
@@ -89,47 +86,21 @@ class _Reader:
         branch.add(Text.assemble(mark, self._short(record["text"]), seconds))
 
     def _on_retry(self, record: Record) -> None:
-        text = f"attempt {record['attempt']} in {record['delay_seconds']:.1f} s: {record['reason']}"
+        text = f"attempt {record['attempt']} in {record['delay_seconds']:.1f} s: {printable(record['reason'])}"
         self._branch(record).add(Text.assemble(("retry ", "yellow"), text))
 
     def _on_notice(self, record: Record) -> None:
-        self._branch(record).add(Text.assemble(("note ", "yellow"), record["text"]))
+        self._branch(record).add(Text.assemble(("note ", "yellow"), printable(record["text"])))
 
     def _on_usage(self, record: Record) -> None:
         text = f"{tokens(record['usage'])}, {record.get('seconds', 0.0):.1f} s"
         self._branch(record).add(Text(text, "dim"))
 
 
-def call_arguments(arguments: Mapping[str, Any]) -> str:
-    """Return the arguments of a call as one writes them in Python.
-
-    >>> call_arguments({"zone": "Asia/Tokyo", "days": [1, 2]})
-    'zone="Asia/Tokyo", days=[1, 2]'
-    """
-    return ", ".join(
-        f"{name}={json.dumps(value, ensure_ascii=False, default=str)}"
-        for name, value in arguments.items()
-    )
-
-
-def tokens(usage: Mapping[str, int]) -> str:
-    """Return the tokens of a request in words.
-
-    >>> tokens({"prompt_tokens": 1200, "completion_tokens": 40, "cached_tokens": 900})
-    '1,200 tokens in (75% cached), 40 out'
-    """
-    prompt, cached = usage.get("prompt_tokens", 0), usage.get("cached_tokens", 0)
-    thought = usage.get("reasoning_tokens", 0)
-    share = f" ({100 * cached // prompt}% cached)" if prompt and cached else ""
-    reasoning = f" ({thought:,} thinking)" if thought else ""
-    return f"{prompt:,} tokens in{share}, {usage.get('completion_tokens', 0):,} out{reasoning}"
-
-
 def _head(first: Record) -> Text:
-    task = " ".join(str(first.get("task", "")).split())
+    task = shortened(str(first.get("task", "")), _SHORT)
     offered = cast("list[str]", first.get("tools", []))
-    number = f"{len(offered)} tool{'' if len(offered) == 1 else 's'}"
-    about = f"\n{first.get('model', '?')} · {first.get('at', '')} · {number}"
+    about = f"\n{first.get('model', '?')} · {first.get('at', '')} · {plural(len(offered), 'tool')}"
     return Text.assemble((task or "(no task)", "bold"), (about, "dim"))
 
 
@@ -144,10 +115,10 @@ def _tail(first: Record, last: Record, records: Sequence[Record]) -> Text:
     if last["event"] != "end":
         return Text.assemble(label, f"  no end; the last event is of {last.get('at', '?')}")
     calls = sum(record["event"] == "result" for record in records)
-    figures = f"  {last['steps']} steps, {calls} calls, {tokens(last['usage'])}"
+    figures = f"  {plural(last['steps'], 'step')}, {plural(calls, 'call')}, {tokens(last['usage'])}"
     text = Text.assemble(label, f"{figures}, {last['seconds']:.1f} s")
     if last.get("error"):
-        text.append(f"\n{last['error']}", "red")
+        text.append(f"\n{printable(last['error'])}", "red")
     if last.get("text"):
-        text.append(f"\n\n{last['text']}")
+        text.append(f"\n\n{printable(last['text'])}")
     return text

@@ -1,0 +1,260 @@
+"""What `agentkit doctor` looks at: each check says what it found and how to mend it."""
+
+import os
+import platform
+import shutil
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from anyio.to_thread import run_sync
+
+from agentkit.cli._exit import Exit, exit_of_error
+from agentkit.errors import AgentkitError, ConfigurationError, EngineError
+from agentkit.trace.words import plural
+
+if TYPE_CHECKING:
+    from agentkit.mcp import ServerState
+    from agentkit.settings import Settings
+
+Status: TypeAlias = Literal["ok", "warn", "fail"]
+
+_LITTLE_ROOM = 1_000_000_000  # bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """What was found.
+
+    Attributes:
+        group: what it is about.
+        fix: how to mend it; empty where nothing is wrong.
+        code: what the program exits with if this failed.
+    """
+
+    group: str
+    name: str
+    status: Status
+    message: str
+    fix: str = ""
+    code: Exit = Exit.OK
+
+
+async def checks(settings: "Settings | None" = None) -> AsyncGenerator[Check]:
+    """Give one check after the other; those that need settings only if they can be read."""
+    yield _python()
+    if settings is None:
+        try:
+            settings = await run_sync(_read_settings)
+        except ConfigurationError as error:
+            yield _failed("settings", "settings", error)
+            return
+    yield _sources()
+    async for check in _model(settings):
+        yield check
+    async for check in _tools(settings):
+        yield check
+    async for check in _servers(settings):
+        yield check
+    yield await run_sync(_room, "traces", settings.trace_dir)
+
+
+def _read_settings() -> "Settings":
+    from agentkit.settings import read_settings
+
+    return read_settings()
+
+
+def _python() -> Check:
+    text = f"agentkit {version('qwen-agentkit')}, Python {platform.python_version()}"
+    return _ok("package", "versions", f"{text}, {platform.system()} {platform.machine()}")
+
+
+def _sources() -> Check:
+    from platformdirs import user_config_path
+
+    found = sorted(name for name in os.environ if name.startswith("AGENTKIT_"))
+    files = (Path("agentkit.toml"), user_config_path("agentkit") / "config.toml")
+    found += [str(path) for path in files if path.is_file()]
+    return _ok("settings", "sources", ", ".join(found) or "defaults only")
+
+
+async def _model(settings: "Settings") -> AsyncGenerator[Check]:
+    if settings.base_url is not None and settings.engine != "embedded":
+        yield await _server(settings, settings.base_url)
+        return
+    if settings.engine == "url":
+        error = ConfigurationError(
+            "engine is 'url', but there is no base_url.",
+            hint="Set AGENTKIT_BASE_URL, for example http://127.0.0.1:30000/v1.",
+        )
+        yield _failed("model", "server", error)
+        return
+    yield _engine()
+    yield await run_sync(_weights, settings)
+
+
+async def _server(settings: "Settings", base_url: str) -> Check:
+    from agentkit.models import open_pool
+
+    key = settings.api_key.get_secret_value() if settings.api_key else None
+    try:
+        async with open_pool() as pool:
+            model = await pool.connect(base_url, api_key=key, model=settings.model)
+    except AgentkitError as error:
+        return _failed("model", "server", error)
+    profile = model.profile
+    context = profile.context_tokens
+    size = f"{context:,} tokens of context" if context else "context size unknown"
+    return _ok("model", "server", f"{profile.name} on {profile.backend} at {base_url}, {size}")
+
+
+def _engine() -> Check:
+    from agentkit.engine import embedded_available
+
+    missing = embedded_available()
+    if missing:
+        hint = "Set AGENTKIT_BASE_URL to a server you run, or install qwen-agentkit[local]."
+        return _failed("model", "embedded engine", EngineError(missing, hint=hint))
+    return _ok("model", "embedded engine", "xllamacpp is installed; no base_url is set")
+
+
+def _weights(settings: "Settings") -> Check:
+    from agentkit.cli._view import megabytes
+    from agentkit.engine import find_profile
+
+    try:
+        profile = find_profile(settings.weights)
+    except AgentkitError as error:
+        return _failed("model", "weights", error)
+    weights = profile.weights
+    path = weights.path or settings.cache_dir / "weights" / weights.file
+    if path.is_file():
+        return _ok("model", "weights", f"{profile.name}: {megabytes(path.stat().st_size)}, {path}")
+    free = _free(settings.cache_dir)
+    size = weights.size or 0
+    if free < size * 1.1:
+        message = f"{profile.name} takes {megabytes(size)}, {megabytes(free)} are free"
+        hint = "Make room, or set AGENTKIT_CACHE_DIR to a disk that has it."
+        return _failed(
+            "model", "weights", EngineError(f"{message} in {settings.cache_dir}.", hint=hint)
+        )
+    return Check(
+        group="model",
+        name="weights",
+        status="warn",
+        message=f"{profile.name} is not here yet; the first run fetches {megabytes(size)}",
+        fix=f"agentkit models pull {profile.name}",
+    )
+
+
+async def _tools(settings: "Settings") -> AsyncGenerator[Check]:
+    from agentkit.runtime import builtin_tools
+
+    try:
+        tools = await run_sync(builtin_tools, settings.tools)
+    except AgentkitError as error:
+        yield _failed("tools", "built in", error)
+        return
+    names = ", ".join(tool.spec.name for tool in tools)
+    yield _ok("tools", "built in", names or "none")
+    for tool in tools:
+        if tool.spec.name == "code_interpreter":
+            try:
+                answer = await tool.call(tool.validate({"code": "6 * 7"}))
+            except AgentkitError as error:
+                yield _failed("tools", "code_interpreter", error, code=Exit.TOOL)
+                continue
+            yield _ok("tools", "code_interpreter", f"6 * 7 gives {answer.strip()}")
+
+
+async def _servers(settings: "Settings") -> AsyncGenerator[Check]:
+    from agentkit.cli.mcp import read_servers
+    from agentkit.errors import RequiredToolError
+    from agentkit.mcp import open_servers
+
+    try:
+        config = await run_sync(read_servers, settings)
+        if config is None or not config.servers:
+            yield _ok("mcp", "servers", "none configured")
+            return
+        required = {one.name for one in config.servers if one.required}
+        logs = settings.state_dir / "logs"
+        async with open_servers(config, timeouts=settings.timeouts, log_dir=logs) as opened:
+            states = opened.states
+    except RequiredToolError as error:
+        yield _failed("mcp", "servers", error)
+        return
+    except AgentkitError as error:
+        yield _failed("mcp", "file", error)
+        return
+    for warning in config.warnings:
+        yield Check(group="mcp", name="file", status="warn", message=warning)
+    for state in states:
+        yield _state(state, is_required=state.name in required)
+
+
+def _state(state: "ServerState", *, is_required: bool) -> Check:
+    if state.status == "failed":
+        return Check(
+            group="mcp",
+            name=state.name,
+            status="fail" if is_required else "warn",
+            message=state.error,
+            fix=state.hint,
+            code=Exit.TOOL,
+        )
+    if state.status == "disabled":
+        return _ok("mcp", state.name, "disabled")
+    return _ok("mcp", state.name, f"{plural(len(state.tools), 'tool')}, {state.seconds:.1f} s")
+
+
+def _room(name: str, folder: Path) -> Check:
+    from agentkit.cli._view import megabytes
+
+    existing = _existing(folder)
+    if not os.access(existing, os.W_OK):
+        return Check(
+            group="disk",
+            name=name,
+            status="warn",
+            message=f"{folder} cannot be written: runs leave no trace",
+            fix="Set AGENTKIT_STATE_DIR to a folder you own.",
+        )
+    free = _free(folder)
+    if free < _LITTLE_ROOM:
+        return Check(
+            group="disk",
+            name=name,
+            status="warn",
+            message=f"only {megabytes(free)} free in {folder}",
+            fix="Make room, or set AGENTKIT_STATE_DIR to another disk.",
+        )
+    return _ok("disk", name, f"{folder}, {megabytes(free)} free")
+
+
+def _free(folder: Path) -> int:
+    return shutil.disk_usage(_existing(folder)).free
+
+
+def _existing(folder: Path) -> Path:
+    while not folder.exists():
+        folder = folder.parent
+    return folder
+
+
+def _ok(group: str, name: str, message: str) -> Check:
+    return Check(group=group, name=name, status="ok", message=message)
+
+
+def _failed(group: str, name: str, error: AgentkitError, *, code: Exit | None = None) -> Check:
+    return Check(
+        group=group,
+        name=name,
+        status="fail",
+        message=str(error),
+        fix=error.hint,
+        code=exit_of_error(error) if code is None else code,
+    )

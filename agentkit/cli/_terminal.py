@@ -1,0 +1,116 @@
+"""The terminal: stdout for answers, stderr for everything else, and nothing harmful on either."""
+
+import os
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from agentkit.cli._exit import Exit, exit_of_error
+from agentkit.errors import AgentkitError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+_PIPE_WIDTH = 400
+
+
+def is_plain() -> bool:
+    """Return whether stderr gets bare lines: it is no terminal, or colour is not wanted."""
+    no_colour = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+    return no_colour or not sys.stderr.isatty()
+
+
+def stderr_console() -> "Console":
+    """Return a console for everything that is not the answer."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, soft_wrap=is_plain(), no_color=is_plain() or None)
+
+
+def stdout_console() -> "Console":
+    """Return a console for tables and trees that were asked for."""
+    from rich.console import Console
+
+    # In a pipe nothing is cut: whoever reads it has lines of any length.
+    return Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+
+
+def say(text: str = "", *, end: str = "\n") -> None:
+    """Write to stdout, where the answer goes; a terminal is spared control characters."""
+    from agentkit.trace.words import printable
+
+    safe = printable(text) if sys.stdout.isatty() else text
+    encoding = sys.stdout.encoding or "utf-8"
+    sys.stdout.write(safe.encode(encoding, "replace").decode(encoding) + end)
+    sys.stdout.flush()
+
+
+def note(text: str) -> None:
+    """Write a line to stderr."""
+    from agentkit.trace.words import printable
+
+    encoding = sys.stderr.encoding or "utf-8"
+    sys.stderr.write(printable(text).encode(encoding, "replace").decode(encoding) + "\n")
+    sys.stderr.flush()
+
+
+def report(error: BaseException, *, where: str = "") -> None:
+    """Say what went wrong, where, and how to mend it, in three lines at most."""
+    what = " ".join(str(error).split()) or type(error).__name__
+    note(f"✗ {what}")
+    if where:
+        note(f"  Where: {where}")
+    hint = getattr(error, "hint", "")
+    if hint:
+        note(f"  Fix: {' '.join(hint.split())}")
+
+
+@contextmanager
+def ending(*, verbose: bool = False) -> Generator[None]:
+    """Turn an error that leaves a command into a message and an exit code.
+
+    Raises:
+        SystemExit: the code.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        silence_stdout()
+        raise SystemExit(Exit.PIPE.value) from None
+    except KeyboardInterrupt:
+        note("✗ Interrupted.")
+        raise SystemExit(Exit.INTERRUPTED.value) from None
+    except AgentkitError as error:
+        if verbose:
+            _traceback()
+        report(error)
+        raise SystemExit(exit_of_error(error).value) from error
+    except Exception as error:
+        if verbose:
+            _traceback()
+        report(error, where=_place(error))
+        note("  This is a bug in agentkit. Run again with --verbose for the traceback.")
+        raise SystemExit(Exit.BUG.value) from error
+
+
+def silence_stdout() -> None:
+    """Make sure that nothing more is written to a pipe that nobody reads."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _traceback() -> None:
+    import traceback
+
+    note(traceback.format_exc())
+
+
+def _place(error: BaseException) -> str:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return ""
+    code = trace.tb_frame.f_code
+    return f"{type(error).__name__} in {code.co_qualname}, line {trace.tb_lineno}"

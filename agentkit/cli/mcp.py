@@ -1,0 +1,149 @@
+"""`agentkit mcp`: the servers of `mcp_servers.json`."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from agentkit.cli import _options as options
+from agentkit.cli._terminal import ending, note, stdout_console
+from agentkit.errors import InvalidTaskError
+
+if TYPE_CHECKING:
+    from agentkit.cli._exit import Exit
+    from agentkit.mcp import McpConfig, ServerConfig, ServerState
+    from agentkit.settings import Settings
+
+app = typer.Typer(help="See and test MCP servers.", no_args_is_help=True, rich_markup_mode=None)
+
+_MARKS = {"ready": ("✓", "green"), "failed": ("✗", "red"), "disabled": ("-", "dim")}
+
+File = Annotated[
+    Path | None, typer.Option("--file", "--mcp", help="MCP server file.", metavar="FILE")
+]
+
+
+@app.command("list")
+def show_list(file: File = None, as_json: options.AsJson = False) -> None:
+    """Start each server, and say what became of it."""
+    with ending():
+        raise SystemExit(_run(file, None, as_json=as_json, must_work=False).value)
+
+
+@app.command("test")
+def try_out(
+    name: Annotated[str | None, typer.Argument(help="One server.", metavar="[NAME]")] = None,
+    file: File = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Start one server, or all, and fail unless each is ready (exit code 5)."""
+    with ending():
+        raise SystemExit(_run(file, name, as_json=as_json, must_work=True).value)
+
+
+def read_servers(settings: "Settings", file: Path | None = None) -> "McpConfig | None":
+    """Return the servers of the file given, the settings' file, or that of the working folder.
+
+    Raises:
+        ConfigurationError: it cannot be read.
+    """
+    from agentkit.mcp import read_config
+
+    path = file or settings.mcp_servers
+    if path is None and not Path("mcp_servers.json").exists():
+        return None
+    return read_config(path or Path("mcp_servers.json"), os.environ)
+
+
+def _run(file: Path | None, name: str | None, *, as_json: bool, must_work: bool) -> "Exit":
+    from dataclasses import asdict, replace
+
+    import anyio
+
+    from agentkit.cli._exit import Exit
+    from agentkit.cli._signals import Stopper, until_signalled
+    from agentkit.settings import read_settings
+
+    settings = read_settings()
+    config = read_servers(settings, file)
+    if config is None or not config.servers:
+        note("There are no MCP servers: no mcp_servers.json in this folder, and no --file.")
+        return Exit.OK
+    if name is not None:
+        config = replace(config, servers=_only(config, name))
+    # Here a server that is missing is the news, not the end.
+    config = replace(config, servers=tuple(replace(one, required=False) for one in config.servers))
+    for warning in config.warnings:
+        note(f"• {warning}")
+    states: list[ServerState] = []
+
+    async def main(_: Stopper) -> Exit:
+        from agentkit.mcp import open_servers
+
+        async with open_servers(
+            config, timeouts=settings.timeouts, log_dir=settings.state_dir / "logs"
+        ) as opened:
+            states.extend(opened.states)
+        failed = any(state.status == "failed" for state in states)
+        return Exit.TOOL if failed and must_work else Exit.OK
+
+    code = anyio.run(until_signalled, main, note)
+    if as_json:
+        from agentkit.cli._outcome import print_json
+
+        print_json([asdict(state) for state in states])
+    else:
+        _print_table(config, states, settings.state_dir / "logs", details=must_work)
+    return code
+
+
+def _only(config: "McpConfig", name: str) -> "tuple[ServerConfig, ...]":
+    found = tuple(one for one in config.servers if one.name == name)
+    if not found:
+        known = ", ".join(one.name for one in config.servers)
+        raise InvalidTaskError(f"No MCP server named {name!r}. There are: {known}.")
+    return found
+
+
+def _print_table(
+    config: "McpConfig", states: "list[ServerState]", logs: Path, *, details: bool
+) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from agentkit.trace.words import plural, printable
+
+    targets = {one.name: one.target for one in config.servers}
+    table = Table.grid(padding=(0, 2))
+    for state in states:
+        table.add_row(
+            Text(*_MARKS[state.status]),
+            Text(state.name, "cyan"),
+            state.status,
+            plural(len(state.tools), "tool") if state.status == "ready" else "",
+            f"{state.seconds:.1f} s" if state.seconds else "",
+            Text(printable(targets[state.name]), "dim"),
+        )
+    console = stdout_console()
+    console.print(table)
+    for state in states:
+        if state.status == "ready" and details:
+            console.print(Text(f"  {state.name}: {', '.join(state.tools)}"))
+            for remark in state.notes:
+                console.print(Text(f"  {state.name}: {printable(remark)}", "yellow"))
+        if state.status == "failed":
+            note(f"✗ MCP {state.name!r}: {state.error}")
+            if state.hint:
+                note(f"  Fix: {state.hint}")
+            if details:
+                _print_log(logs / f"{state.name}.log")
+
+
+def _print_log(path: Path) -> None:
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()[-5:]
+    except OSError:  # it never came to write one
+        return
+    for line in lines:
+        note(f"  | {line}")

@@ -1,0 +1,80 @@
+"""`agentkit run`: one task, one answer."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from agentkit.cli import _options as options
+from agentkit.cli._terminal import ending
+from agentkit.errors import InvalidTaskError
+
+
+def run(
+    task: Annotated[
+        str | None, typer.Argument(help="What to do; - reads it from stdin.", metavar="TASK|-")
+    ] = None,
+    instructions: options.Instructions = "",
+    base_url: options.BaseUrl = None,
+    model: options.ModelName = None,
+    weights: options.Weights = None,
+    engine: options.Engine = None,
+    thinking: options.Thinking = None,
+    plan: options.Plan = None,
+    tool_calls: options.ToolCalls = None,
+    mcp: options.McpFile = None,
+    no_mcp: options.NoMcp = False,
+    max_steps: options.MaxSteps = None,
+    timeout: options.Timeout = None,
+    output: options.Output = "text",
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Do one task and print the answer.
+
+    The answer goes to stdout, everything else to stderr. Ctrl-C once stops after the step,
+    twice stops now.
+
+    Exit codes: 0 done, 2 usage, 3 settings, 4 model, 5 tool or MCP server, 6 limit, 7 no
+    usable answer.
+    """
+    with ending(verbose=verbose):
+        from agentkit.cli._perform import Order, perform
+
+        choice = options.Choice(
+            base_url=base_url,
+            model=model,
+            weights=weights,
+            engine=engine,
+            tool_calls=tool_calls,
+            thinking=thinking,
+            plan=plan,
+            mcp=mcp,
+            with_mcp=not no_mcp,
+            max_steps=max_steps,
+            timeout=timeout,
+        )
+        order = Order(
+            task=read_task(task),
+            choice=choice,
+            instructions=instructions,
+            output=output,
+            quiet=quiet,
+            verbose=verbose,
+        )
+        raise SystemExit(perform(order).value)
+
+
+def read_task(given: str | None) -> str:
+    """Return the task: from the command line, or from stdin.
+
+    Raises:
+        InvalidTaskError: it is empty.
+    """
+    if given == "-" or (given is None and not sys.stdin.isatty()):
+        given = sys.stdin.read()
+    if not (given or "").strip():
+        raise InvalidTaskError(
+            "There is no task.", hint='agentkit run "What time is it in Tokyo?", or - for stdin.'
+        )
+    return str(given).strip()
