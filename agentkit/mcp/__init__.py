@@ -4,8 +4,16 @@ The `mcp` SDK is imported when the first server is opened.
 """
 
 from agentkit.mcp._config import McpConfig, ServerConfig
-from agentkit.mcp._file import read_config
+from agentkit.mcp._file import config_of, read_config
 from agentkit.mcp._servers import open_servers
 from agentkit.mcp._state import McpServers, ServerState
 
-__all__ = ["McpConfig", "McpServers", "ServerConfig", "ServerState", "open_servers", "read_config"]
+__all__ = [
+    "McpConfig",
+    "McpServers",
+    "ServerConfig",
+    "ServerState",
+    "config_of",
+    "open_servers",
+    "read_config",
+]

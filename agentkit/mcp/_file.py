@@ -25,7 +25,25 @@ def read_config(path: Path, environ: Mapping[str, str]) -> McpConfig:
     Raises:
         ConfigurationError: the file cannot be read, or does not say what to start.
     """
-    root = _parse(path)
+    return _config(_parse(path), path, environ)
+
+
+def config_of(root: Mapping[str, Any], environ: Mapping[str, str]) -> McpConfig:
+    """Return the servers of an object that has the shape of such a file.
+
+    Relative folders are those of the working folder.
+
+    Args:
+        root: with the key `mcpServers` or `servers`, or a bare map of servers.
+        environ: where `${VAR}` is looked up.
+
+    Raises:
+        ConfigurationError: it does not say what to start.
+    """
+    return _config(root, Path("mcp_servers"), environ)
+
+
+def _config(root: Mapping[str, Any], path: Path, environ: Mapping[str, str]) -> McpConfig:
     key = next((name for name in _ROOTS if name in root), None)
     found: Any = root if key is None else root[key]
     if not isinstance(found, dict):

@@ -1,0 +1,234 @@
+"""The composition root: the one module that knows every adapter."""
+
+import os
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from anyio.from_thread import start_blocking_portal
+
+from agentkit.agent import Agent, as_tools
+from agentkit.engine import Progress, embedded_available, find_profile, open_embedded
+from agentkit.errors import ConfigurationError, EngineError
+from agentkit.mcp import McpConfig, ServerState, config_of, open_servers, read_config
+from agentkit.models import ModelPool, open_pool
+from agentkit.policies import Plan, Policy, Thinking
+from agentkit.protocols import Model, Observer, Tool
+from agentkit.settings import Settings, read_settings
+from agentkit.toolkit import Registry
+from agentkit.trace import open_trace
+
+_SERVER_FILE = Path("mcp_servers.json")
+_TOOL_GROUP = "agentkit.tools"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runtime:
+    """Everything that runs share: the model, MCP servers, built-in tools, the trace.
+
+    Attributes:
+        tools: built-in tools first, then those of MCP servers, in an order that stays.
+        servers: what became of each MCP server.
+    """
+
+    settings: Settings
+    model: Model
+    tools: tuple[Tool, ...]
+    servers: tuple[ServerState, ...]
+    observers: tuple[Observer, ...]
+    call_in_loop: Callable[..., Any] | None = None
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        settings: Settings | None = None,
+        *,
+        model: Model | None = None,
+        mcp_servers: Path | Mapping[str, Any] | None = None,
+        with_mcp: bool = True,
+        progress: Callable[[Progress], None] = lambda _: None,
+    ) -> AsyncGenerator["Runtime"]:
+        """Open a runtime; leaving the block closes all of it.
+
+        Args:
+            settings: from the environment and files where not given.
+            model: used instead of the one that the settings name.
+            mcp_servers: a server file or its content; the settings' file where not given.
+            with_mcp: whether to start MCP servers at all.
+            progress: told about downloads and starts.
+
+        Raises:
+            ConfigurationError: settings or the server file are wrong.
+            EngineError: the model server cannot be started, or its weights not be had.
+            ModelError: the model server cannot be reached.
+            RequiredToolError: a required MCP server failed.
+        """
+        settings = settings or read_settings()
+        config = _server_config(settings, mcp_servers) if with_mcp else None
+        builtin = builtin_tools(settings.tools)
+        async with AsyncExitStack() as stack:
+            observers: tuple[Observer, ...] = ()
+            if settings.trace:
+                observers = (await stack.enter_async_context(open_trace(settings.trace_dir)),)
+            if model is None:
+                model = await _open_model(stack, settings, progress)
+            tools, servers = builtin, ()
+            if config is not None:
+                opened = await stack.enter_async_context(
+                    open_servers(
+                        config,
+                        timeouts=settings.timeouts,
+                        taken_names=[tool.spec.name for tool in builtin],
+                        log_dir=settings.state_dir / "logs",
+                    )
+                )
+                tools, servers = (*builtin, *opened.tools), opened.states
+            yield cls(
+                settings=settings, model=model, tools=tools, servers=servers, observers=observers
+            )
+
+    @classmethod
+    @contextmanager
+    def open_sync(cls, settings: Settings | None = None, **options: Any) -> Generator["Runtime"]:
+        """Open a runtime in a thread of its own, for code that is not async.
+
+        Takes what `open` takes. Its agents have `run_sync`; works in notebooks too.
+
+        Raises:
+            AgentkitError: as `open` does.
+        """
+        with (
+            start_blocking_portal("asyncio") as portal,
+            portal.wrap_async_context_manager(cls.open(settings, **options)) as runtime,
+        ):
+            yield replace(runtime, call_in_loop=portal.call)
+
+    def agent(
+        self,
+        *,
+        name: str = "agent",
+        instructions: str = "",
+        tools: Iterable[Tool | Callable[..., Any]] = (),
+        builtin: bool = True,
+        thinking: Thinking | None = None,
+        plan: Plan | None = None,
+        policy: Policy | None = None,
+        observers: Iterable[Observer] = (),
+    ) -> Agent:
+        """Return an agent with the runtime's tools and some of its own.
+
+        Args:
+            name: shown in traces.
+            instructions: standing orders, the system prompt.
+            tools: typed functions or tools, offered first; one that has the name of a shared tool
+                takes its place.
+            builtin: whether to offer the runtime's built-in tools and MCP tools too.
+            thinking: the settings' where not given.
+            plan: the settings' where not given.
+            policy: the settings' where not given.
+            observers: see every event, beside the trace.
+
+        Raises:
+            ConfigurationError: two of `tools` have one name, or a function has no types.
+        """
+        own = as_tools(tools)
+        taken = {tool.spec.name for tool in own}
+        shared = [tool for tool in self.tools if builtin and tool.spec.name not in taken]
+        return Agent(
+            name=name,
+            model=self.model,
+            registry=Registry([*own, *shared]),
+            instructions=instructions,
+            policy=policy or self.settings.policy,
+            thinking=self.settings.thinking if thinking is None else thinking,
+            plan=self.settings.plan if plan is None else plan,
+            observers=(*self.observers, *observers),
+            call_in_loop=self.call_in_loop,
+        )
+
+
+def builtin_tools(wanted: Iterable[str] | None = None) -> tuple[Tool, ...]:
+    """Return the tools that installed packages offer, all or those named.
+
+    Raises:
+        ConfigurationError: a wanted one is not there.
+    """
+    found: dict[str, Tool] = {}
+    for point in sorted(entry_points(group=_TOOL_GROUP), key=lambda point: point.name):
+        found |= {tool.spec.name: tool for tool in point.load()}
+    if wanted is None:
+        return tuple(found.values())
+    missing = [name for name in wanted if name not in found]
+    if missing:
+        raise ConfigurationError(
+            f"No built-in tool named {missing[0]!r}.", hint=f"There are: {', '.join(found)}."
+        )
+    return tuple(found[name] for name in wanted)
+
+
+def _server_config(settings: Settings, given: Path | Mapping[str, Any] | None) -> McpConfig | None:
+    if isinstance(given, Mapping):
+        return config_of(given, os.environ)
+    path = given or settings.mcp_servers
+    if path is None and not _SERVER_FILE.exists():
+        return None
+    return read_config(path or _SERVER_FILE, os.environ)
+
+
+async def _open_model(
+    stack: AsyncExitStack, settings: Settings, progress: Callable[[Progress], None]
+) -> Model:
+    pool = await stack.enter_async_context(open_pool())
+    if settings.engine != "embedded" and settings.base_url is not None:
+        key = settings.api_key.get_secret_value() if settings.api_key else None
+        return await pool.connect(
+            settings.base_url,
+            api_key=key,
+            model=settings.model,
+            tool_calls=settings.tool_calls,
+            sampling=settings.sampling,
+            connect_seconds=settings.timeouts.connect or 5.0,
+        )
+    if settings.engine == "url":
+        raise ConfigurationError(
+            "engine is 'url', but there is no base_url.",
+            hint="Set AGENTKIT_BASE_URL, for example http://127.0.0.1:30000/v1.",
+        )
+    return await _open_embedded(stack, pool, settings, progress)
+
+
+async def _open_embedded(
+    stack: AsyncExitStack,
+    pool: ModelPool,
+    settings: Settings,
+    progress: Callable[[Progress], None],
+) -> Model:
+    missing = embedded_available()
+    if missing:
+        raise EngineError(
+            f"There is no model server: base_url is not set, and {missing}",
+            hint="Set AGENTKIT_BASE_URL to a server you run, or install qwen-agentkit[local].",
+        )
+    endpoint = await stack.enter_async_context(
+        open_embedded(
+            find_profile(settings.weights),
+            cache_dir=settings.cache_dir,
+            state_dir=settings.state_dir,
+            keep_alive=settings.engine_keep_alive,
+            progress=progress,
+        )
+    )
+    return await pool.connect(
+        endpoint.base_url,
+        api_key=endpoint.api_key,
+        model=endpoint.model,
+        backend=endpoint.backend,
+        tool_calls=settings.tool_calls,
+        small=endpoint.small,
+        quantised=endpoint.quantised,
+        sampling=settings.sampling,
+    )
