@@ -1,7 +1,7 @@
 """One connection to one server: a single task opens it, waits, and closes it."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from importlib.metadata import version
@@ -20,7 +20,7 @@ from agentkit.mcp._config import ServerConfig
 from agentkit.mcp._diary import Diary
 from agentkit.mcp._gate import Gate, Sink, Source
 from agentkit.mcp._http import Refusal, open_http, refusals
-from agentkit.mcp._launch import Launch, plan_launch
+from agentkit.mcp._launch import plan_launch
 from agentkit.mcp._process import describe_exit
 from agentkit.mcp._stdio import Pipes
 from agentkit.mcp._text import one_line
@@ -66,6 +66,7 @@ class Connection:
         self._diary = Diary(log)
         self._pipes: Pipes | None = None
         self._stop = anyio.Event()
+        self._clock = anyio.CancelScope()
         self._refusals: list[Refusal] = []
         self.client: Client | None = None
         self.failure: McpServerError | None = None
@@ -79,8 +80,10 @@ class Connection:
         return not self._stop.is_set() and self.failure is None
 
     def end(self) -> None:
-        """Ask it to end; returns at once."""
+        """Ask it to end, open or not; returns at once."""
         self._stop.set()
+        if not self.opened.is_set():
+            self._clock.cancel()
 
     async def run(self) -> None:
         """Open, wait, close; never raises but for a cancellation from outside."""
@@ -98,7 +101,7 @@ class Connection:
     async def _open_and_wait(self) -> None:
         seconds = self._connect_seconds
         # One scope with a moving end: it must be left by the task and in the order it was entered.
-        with anyio.CancelScope() as clock:
+        with self._clock as clock:
             clock.deadline = math.inf if seconds is None else anyio.current_time() + seconds
             transport = await self._transport()
             spare = None if self._call_seconds is None else self._call_seconds + _SPARE_SECONDS
@@ -117,7 +120,7 @@ class Connection:
                 clock.deadline = anyio.current_time() + _CLOSE_SECONDS
         if clock.cancelled_caught and not self.opened.is_set():
             self.failure = McpServerError(
-                f"it did not answer within {seconds:g} s.{self._last_words()}",
+                f"it did not answer within {seconds or 0:g} s.{self._last_words()}",
                 hint="Raise 'connectSeconds' if it is slow to start.",
             )
 
@@ -134,11 +137,8 @@ class Connection:
         forked_here = current_token().backend_class.__module__.endswith("_asyncio")
         plan = partial(plan_launch, config, self._environ, uuid4().hex, forked_here=forked_here)
         launch = await to_thread.run_sync(plan)
-        self._pipes = self._new_pipes(launch, self.end)
+        self._pipes = Pipes(launch, config.max_message_bytes, self._diary, self._stop.set)
         return self._pipes.open()
-
-    def _new_pipes(self, launch: Launch, on_end: Callable[[], None]) -> Pipes:
-        return Pipes(launch, self._config.max_message_bytes, self._diary, on_end)
 
     async def _list_tools(self, client: Client) -> None:
         cursor: str | None = None

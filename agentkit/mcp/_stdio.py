@@ -25,8 +25,8 @@ _CHUNK_BYTES = 65_536
 _OUTGOING = 64
 """Messages that may wait for a server that does not read; a notice of cancellation needs room."""
 
-_ENDLESS_FACTOR = 4
-"""A line this many times longer than the limit will not end: the connection is dropped."""
+_ENDLESS_BYTES = 128 * 1024 * 1024
+"""A line of this length will not end: the connection is dropped."""
 
 _LAST_WORDS_SECONDS = 0.3
 
@@ -67,7 +67,7 @@ class Pipes:
         said_all = anyio.Event()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._read, process, to_session)
-            tasks.start_soon(self._write, process, outgoing, to_session.clone())
+            tasks.start_soon(self._write, process, outgoing, to_session)
             tasks.start_soon(self._listen, process, said_all)
             try:
                 yield incoming, to_server
@@ -87,9 +87,10 @@ class Pipes:
     async def _read(self, process: Process, deliver: _Incoming) -> None:
         assert process.stdout is not None  # noqa: S101 - opened with a pipe
         splitter = LineSplitter(self.max_message_bytes)
+        endless = max(_ENDLESS_BYTES, self.max_message_bytes)
         async with deliver:
             try:
-                while splitter.pending < self.max_message_bytes * _ENDLESS_FACTOR:
+                while splitter.pending <= endless:
                     chunk = await process.stdout.receive(_CHUNK_BYTES)
                     for line in splitter.feed(chunk):
                         await self._deliver(line, deliver)
@@ -118,7 +119,7 @@ class Pipes:
         deliver: _Incoming,
     ) -> None:
         assert process.stdin is not None  # noqa: S101 - opened with a pipe
-        async with outgoing, deliver:
+        async with outgoing:
             try:
                 async for item in outgoing:
                     data = _encode(item)
@@ -128,7 +129,8 @@ class Pipes:
                         answer = error_answer(item.message.id, "The request cannot be encoded.")
                         await deliver.send(SessionMessage(answer))
             except (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError):
-                self.on_end()  # it has closed its input: nothing can be asked any more
+                deliver.close()  # it has closed its input: nothing can be asked any more
+                self.on_end()
 
     async def _listen(self, process: Process, said_all: anyio.Event) -> None:
         assert process.stderr is not None  # noqa: S101 - opened with a pipe

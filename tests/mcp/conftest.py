@@ -2,56 +2,88 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from agentkit.mcp import McpConfig, ServerConfig
+from agentkit.mcp import McpConfig, ServerConfig, ServerState, open_servers
+from agentkit.policies import Timeouts
+from agentkit.protocols import Tool
 
-SERVERS = Path(__file__).parent / "servers"
-
-Hostile = Callable[..., ServerConfig]
-
-
-@pytest.fixture(autouse=True)
-def no_server_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Fail a test after which a process lives that descends from one of its servers."""
-    mark = uuid4().hex
-    monkeypatch.setenv("XDG_TEST_MARK", mark)  # servers inherit what begins with XDG_
-    yield mark
-    assert marked_processes(mark) == []
+SCRIPT = Path(__file__).parent / "servers" / "evil.py"
 
 
-def marked_processes(mark: str) -> list[str]:
-    """Return the command lines of all processes, but ours, that carry the mark."""
-    found: list[str] = []
-    for folder in Path("/proc").iterdir():
-        if not folder.name.isdecimal() or int(folder.name) == os.getpid():
-            continue
-        try:
-            if mark.encode() in (folder / "environ").read_bytes():
-                found.append((folder / "cmdline").read_bytes().replace(b"\0", b" ").decode())
-        except OSError:
-            continue
-    return found
+@dataclass
+class Session:
+    """Open servers, easy to ask."""
+
+    tools: Mapping[str, Tool]
+    states: Mapping[str, ServerState]
+
+    async def call(self, name: str, **arguments: Any) -> str:
+        """Call as the loop does: validate, then run."""
+        tool = self.tools[name]
+        return await tool.call(tool.validate(arguments))
 
 
 @pytest.fixture
-def hostile() -> Hostile:
-    """Return what makes the configuration of a server that misbehaves in one way."""
+def opened() -> Callable[..., AbstractAsyncContextManager[Session]]:
+    """Return what opens servers that were configured by hand."""
 
-    def make(mode: str, *args: str, name: str = "evil", **settings: Any) -> ServerConfig:
-        script = str(SERVERS / "evil.py")
-        return ServerConfig(
-            name=name, command=sys.executable, args=(script, mode, *args), **settings
-        )
+    @asynccontextmanager
+    async def open_them(*servers: ServerConfig, **options: Any) -> AsyncGenerator[Session]:
+        config = McpConfig(servers=servers)
+        async with open_servers(config, timeouts=Timeouts(), **options) as found:
+            yield Session(
+                {tool.spec.name: tool for tool in found.tools},
+                {state.name: state for state in found.states},
+            )
+
+    return open_them
+
+
+@pytest.fixture
+def hostile(tmp_path: Path) -> Callable[..., ServerConfig]:
+    """Return what configures a server that misbehaves as it is told, and takes notes of it."""
+
+    def make(mode: str = "good", name: str = "evil", **settings: Any) -> ServerConfig:
+        args = (str(SCRIPT), mode, str(tmp_path))
+        return ServerConfig(name=name, command=sys.executable, args=args, **settings)
 
     return make
 
 
-def config(*servers: ServerConfig) -> McpConfig:
-    """Return a configuration made by hand."""
-    return McpConfig(servers=servers)
+@pytest.fixture
+def marked_processes(monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
+    """Return what lists the processes that descend from the servers of this test."""
+    mark = uuid4().hex
+    monkeypatch.setenv("XDG_TEST_MARK", mark)  # servers inherit what begins with XDG_
+
+    def find() -> list[str]:
+        entries = Path("/proc").iterdir()
+        pids = [int(entry.name) for entry in entries if entry.name.isdecimal()]
+        every = [_command_if_marked(pid, mark.encode()) for pid in pids if pid != os.getpid()]
+        return [command for command in every if command]
+
+    return find
+
+
+@pytest.fixture(autouse=True)
+def no_server_left(marked_processes: Callable[[], list[str]]) -> Iterator[None]:
+    """Fail a test that leaves a process, be it a grandchild in a session of its own."""
+    yield
+    assert marked_processes() == []
+
+
+def _command_if_marked(pid: int, mark: bytes) -> str:
+    try:
+        if mark not in Path(f"/proc/{pid}/environ").read_bytes():
+            return ""
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except OSError:
+        return ""  # it has ended, or is another user's

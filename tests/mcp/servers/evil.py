@@ -1,0 +1,265 @@
+"""An MCP server by hand, without any library, that misbehaves as its first argument says.
+
+`evil.py MODE [FOLDER]`: in FOLDER it leaves notes on what has happened to it.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+MODE = sys.argv[1]
+FOLDER = Path(sys.argv[2]) if len(sys.argv) > 2 else None
+OBJECT = {"type": "object"}
+SLEEPER = "import time, signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+
+
+def note(file: str, line: str) -> None:
+    if FOLDER is not None:
+        with (FOLDER / file).open("a", encoding="utf-8") as out:
+            out.write(line + "\n")
+
+
+def write(data: bytes) -> None:
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
+def say(words: str) -> None:
+    sys.stderr.write(words + "\n")
+    sys.stderr.flush()
+
+
+def encode(request_id: object, result: dict[str, Any]) -> bytes:
+    return json.dumps({"jsonrpc": "2.0", "id": request_id, "result": result}).encode()
+
+
+def text(value: str, **more: Any) -> dict[str, Any]:
+    return {"content": [{"type": "text", "text": value}], **more}
+
+
+def echo(request_id: Any, arguments: dict[str, Any]) -> None:
+    write(encode(request_id, text(str(arguments.get("text", "")))) + b"\n")
+
+
+def crash(request_id: Any, arguments: dict[str, Any]) -> None:
+    say("FATAL: out of luck")
+    os._exit(7)
+
+
+def segv(request_id: Any, arguments: dict[str, Any]) -> None:
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def hang(request_id: Any, arguments: dict[str, Any]) -> None:
+    note("hanging", str(request_id))
+
+
+def block(request_id: Any, arguments: dict[str, Any]) -> None:
+    note("hanging", str(request_id))
+    time.sleep(600)
+
+
+def huge(request_id: Any, arguments: dict[str, Any]) -> None:
+    write(encode(request_id, text("x" * int(arguments["bytes"]))) + b"\n")
+
+
+def huge_id_last(request_id: Any, arguments: dict[str, Any]) -> None:
+    result = json.dumps(text("x" * int(arguments["bytes"])))
+    write(b'{"jsonrpc": "2.0", "result": %s, "id": %d}\n' % (result.encode(), request_id))
+
+
+def endless(request_id: Any, arguments: dict[str, Any]) -> None:
+    write(b'{"jsonrpc": "2.0", "id": %d, "result": {"content": "' % request_id)
+    while True:
+        write(b"x" * 65536)
+
+
+def utf8(request_id: Any, arguments: dict[str, Any]) -> None:
+    write(encode(request_id, text("bad: @@")).replace(b"@@", b"\xff\xfe") + b"\n")
+
+
+def surrogate(request_id: Any, arguments: dict[str, Any]) -> None:
+    write(encode(request_id, text("half: @@")).replace(b"@@", b"\\ud800") + b"\n")
+
+
+def batch(request_id: Any, arguments: dict[str, Any]) -> None:
+    write(b"[" + encode(request_id, text("in a list")) + b"]\n")
+
+
+def crlf(request_id: Any, arguments: dict[str, Any]) -> None:
+    write(b"\r\n\r\n" + encode(request_id, text("crlf")) + b"\r\n")
+
+
+def half(request_id: Any, arguments: dict[str, Any]) -> None:
+    write(encode(request_id, text("never whole"))[:40] + b"\n")
+
+
+def ansi(request_id: Any, arguments: dict[str, Any]) -> None:
+    write(encode(request_id, text("\x1b[31mred\x1b[0m\0 \u202eright")) + b"\n")
+
+
+def lie(request_id: Any, arguments: dict[str, Any]) -> None:
+    result: dict[str, Any] = {"content": [], "structuredContent": {"count": "many"}}
+    write(encode(request_id, result) + b"\n")
+
+
+def no_structure(request_id: Any, arguments: dict[str, Any]) -> None:
+    write(encode(request_id, text("plain")) + b"\n")
+
+
+def redos(request_id: Any, arguments: dict[str, Any]) -> None:
+    result: dict[str, Any] = {"content": [], "structuredContent": {"text": "a" * 40 + "!"}}
+    write(encode(request_id, result) + b"\n")
+
+
+def flood(request_id: Any, arguments: dict[str, Any]) -> None:
+    changed = {"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}
+    write((json.dumps(changed).encode() + b"\n") * 5000)
+    write(encode(request_id, text("after the flood")) + b"\n")
+
+
+def media(request_id: Any, arguments: dict[str, Any]) -> None:
+    content = [
+        {"type": "image", "data": "aGVsbG8gaGVsbG8=", "mimeType": "image/png"},
+        {"type": "resource_link", "uri": "file:///etc/passwd", "name": "passwords"},
+        {"type": "resource", "resource": {"uri": "note://1", "text": "inside", "mimeType": "t/p"}},
+        {"type": "resource", "resource": {"uri": "note://2", "blob": "aGVsbG8gaGVsbG8="}},
+    ]
+    write(encode(request_id, {"content": content}) + b"\n")
+
+
+def environment(request_id: Any, arguments: dict[str, Any]) -> None:
+    write(encode(request_id, text(json.dumps(dict(os.environ)))) + b"\n")
+
+
+def child(request_id: Any, arguments: dict[str, Any]) -> None:
+    subprocess.Popen([sys.executable, "-c", SLEEPER])
+    write(encode(request_id, text("started")) + b"\n")
+
+
+def child_setsid(request_id: Any, arguments: dict[str, Any]) -> None:
+    subprocess.Popen([sys.executable, "-c", SLEEPER], start_new_session=True)
+    write(encode(request_id, text("started")) + b"\n")
+
+
+def ask_back(request_id: Any, arguments: dict[str, Any]) -> None:
+    request = {"jsonrpc": "2.0", "id": 99, "method": "roots/list"}
+    write(json.dumps(request).encode() + b"\n")
+    answer = json.loads(sys.stdin.buffer.readline())
+    write(encode(request_id, text("refused" if "error" in answer else "told")) + b"\n")
+
+
+NUMBER = {"type": "object", "properties": {"count": {"type": "integer"}}, "required": ["count"]}
+HOSTILE_TEXT = {"type": "string", "pattern": "^(a+)+$"}
+HOSTILE = {"type": "object", "properties": {"text": HOSTILE_TEXT}}
+OUTPUTS = {"lie": NUMBER, "no_structure": NUMBER, "redos": HOSTILE}
+TOOLS: dict[str, Callable[[Any, dict[str, Any]], None]] = {
+    **{tool.__name__: tool for tool in (echo, crash, segv, hang, block, huge, huge_id_last)},
+    **{tool.__name__: tool for tool in (endless, utf8, surrogate, batch, crlf, half, ansi, lie)},
+    **{tool.__name__: tool for tool in (no_structure, redos, flood, media, environment)},
+    **{tool.__name__: tool for tool in (child, child_setsid, ask_back)},
+}
+GOOD_TOOLS = [
+    {
+        "name": name,
+        "inputSchema": OBJECT,
+        **({"outputSchema": o} if (o := OUTPUTS.get(name)) else {}),
+    }
+    for name in TOOLS
+]
+REFERRING = {
+    "type": "object",
+    "$defs": {"Day": {"enum": ["mon", "tue"]}},
+    "properties": {"day": {"$ref": "#/$defs/Day"}, "far": {"$ref": "https://example.org/x.json"}},
+    "required": ["day"],
+}
+BAD_TOOLS: list[Any] = [
+    {"name": "echo", "inputSchema": OBJECT, "description": "good \u202e\x1b[31m one"},
+    {"name": "not_an_object", "inputSchema": {"type": "string"}},
+    {"name": "schema_is_text", "inputSchema": "object"},
+    {"name": "bad_type", "inputSchema": {"properties": {"a": {"type": "strnig"}}}},
+    {"name": "required_null", "inputSchema": {"properties": {"a": None}, "required": None}},
+    {"name": "without_schema"},
+    {"name": "dup", "inputSchema": OBJECT, "description": "first"},
+    {"name": "dup", "inputSchema": OBJECT, "description": "second"},
+    {"name": "dots.and spaces/\u00e9", "inputSchema": OBJECT},
+    {"name": "x" * 100, "inputSchema": OBJECT},
+    {"name": "referring", "inputSchema": REFERRING},
+    {"name": "bad_rest", "inputSchema": OBJECT, "annotations": 7, "icons": "none", "_meta": []},
+    {"inputSchema": OBJECT},
+    "not even an object",
+    {"name": "hostile", "inputSchema": HOSTILE},
+    {"name": "deep", "inputSchema": json.loads('{"not":' * 100 + "{}" + "}" * 100)},
+]
+
+
+def listing(params: dict[str, Any]) -> dict[str, Any]:
+    if MODE == "bad_tools":
+        return {"tools": BAD_TOOLS}
+    if MODE == "same_page":
+        return {"tools": GOOD_TOOLS[:1], "nextCursor": "again"}
+    if MODE == "more_pages":
+        page = int(params.get("cursor", 0))
+        tool = {"name": f"tool_{page}", "inputSchema": OBJECT}
+        return {"tools": [tool], "nextCursor": str(page + 1)}
+    return {"tools": GOOD_TOOLS}
+
+
+def serve(message: dict[str, Any]) -> None:
+    method: Any = message.get("method")
+    request_id: Any = message.get("id")
+    params: dict[str, Any] = message.get("params") or {}
+    if method == "notifications/cancelled":
+        note("cancelled", str(params.get("requestId")))
+        write(encode(params.get("requestId"), text("late")) + b"\n")  # an answer nobody wants
+    elif method == "initialize":
+        info = {"name": "evil", "version": "1"}
+        version = params["protocolVersion"]
+        result: dict[str, Any] = {
+            "protocolVersion": version,
+            "capabilities": {"tools": {}},
+            "serverInfo": info,
+        }
+        write(encode(request_id, result) + b"\n")
+    elif method == "tools/list":
+        write(encode(request_id, listing(params)) + b"\n")
+    elif method == "tools/call":
+        note("calls", params["name"])
+        TOOLS[params["name"]](request_id, params.get("arguments") or {})
+    elif request_id is not None:
+        error = {"code": -32601, "message": "no such method"}
+        write(json.dumps({"jsonrpc": "2.0", "id": request_id, "error": error}).encode() + b"\n")
+
+
+def start() -> None:
+    note("starts", str(os.getpid()))
+    if MODE == "exit_at_start":
+        say("starting\nFATAL: the key s3cr3t-value is wrong")
+        sys.exit(3)
+    if MODE in {"ignore_eof", "hang_at_start"}:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if MODE == "banner":
+        write(b"\xef\xbb\xbfWelcome to evil server!\n{not json\n[1, 2\n\n\xff\xfe\n")
+    if MODE == "bom":
+        write(b"\xef\xbb\xbf")
+    if MODE == "stderr_flood":
+        sys.stderr.write("noise\n" * 500_000)
+    if MODE == "hang_at_start":
+        time.sleep(600)
+
+
+def main() -> None:
+    start()
+    for line in sys.stdin.buffer:
+        serve(json.loads(line))
+    while MODE == "ignore_eof":
+        time.sleep(1)
+
+
+main()
