@@ -7,7 +7,7 @@ answer from the collected results, where no call is possible.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agentkit.events import PlanMade
@@ -23,28 +23,57 @@ from agentkit.messages import (
     ToolSpec,
     UserMessage,
 )
+from agentkit.toolkit import capped
 
 _NO_TOOL = "none"
 _MOST_FACTS = 5
 _TRIES = 2
+_FACT_CHARS = 4000  # of one result; a small model on a CPU reads 20 tokens in the time of one word
 
 _PLAN_PROMPT = """\
-List the facts that must be looked up or computed with a tool before the task can be answered.
+You plan which tool calls a task needs. You do not solve it. Reply with JSON only.
 Tools:
 {tools}
-Rules: one entry for each fact, none twice. Use "none" for what you can write yourself. \
-An empty list means that no tool is needed."""
+One entry for each call: "need" says what the call must find out, with the names, numbers and \
+addresses of the task; "tool" says which tool finds it out. Calculations, dates, counting and \
+text work are calls too. No call for common knowledge, translation or small talk, and none for \
+what no tool can find out: then the list is empty."""
 
-_FACT_PROMPT = "Task: {task}\n{known}Now call {tool} for this one thing only: {need}"
+# The tools of the examples are not those of the run: they teach the form, not the choice.
+_PLAN_EXAMPLES: tuple[Message, ...] = (
+    UserMessage("What is the weather in Oslo and in Rome?"),
+    ModelTurn(
+        text='{"facts": [{"need": "weather in Oslo", "tool": "weather"}, '
+        '{"need": "weather in Rome", "tool": "weather"}]}'
+    ),
+    UserMessage("Who wrote Hamlet?"),
+    ModelTurn(text='{"facts": []}'),
+    UserMessage("How heavy are 8 of the boxes on http://shop.example/box?"),
+    ModelTurn(
+        text='{"facts": [{"need": "weight of one box on http://shop.example/box", '
+        '"tool": "read_page"}, {"need": "8 times the weight of one box", "tool": "calculator"}]}'
+    ),
+    UserMessage("What is my neighbour called?"),
+    ModelTurn(text='{"facts": []}'),
+)
+
+_FACT_PROMPT = """\
+Task: {task}
+{known}Make one call of {tool} that finds out: {need}"""
 
 _ANSWER_PROMPT = """\
 {task}
 
-Facts found with tools, to be trusted over memory:
+Found out with tools just now:
 {facts}
 
-Answer the task in one or two sentences, from these facts. Copy numbers, times and names exactly. \
-If a fact could not be found, say so."""
+Answer from this in one or two sentences. Copy numbers, times and names exactly. \
+If something was not found, say that you could not find it; never guess."""
+
+_PLAIN_PROMPT = """\
+{task}
+
+Answer in one or two sentences. If you cannot know the answer, say so; never guess."""
 
 
 async def gather_facts(state: RunState) -> str:
@@ -74,7 +103,7 @@ async def _plan_facts(state: RunState) -> tuple[PlanStep, ...] | None:
     turn = await ask(
         state,
         "plan",
-        messages=[*_history(state), SystemMessage(prompt), UserMessage(state.task)],
+        messages=[SystemMessage(prompt), *_PLAN_EXAMPLES, UserMessage(_in_context(state))],
         tools=(),
         schema=_plan_schema(names),
         thinking=False,
@@ -108,8 +137,9 @@ async def _get_fact(
 
 
 async def _answer(state: RunState, found: list[tuple[PlanStep, ToolResult]]) -> str:
-    facts = "\n".join(f"- {step.need}: {result.text.strip()}" for step, result in found)
-    prompt = _ANSWER_PROMPT.format(task=state.task, facts=facts) if found else state.task
+    facts = _fact_lines(found)
+    form = _ANSWER_PROMPT if found else _PLAIN_PROMPT
+    prompt = form.format(task=state.task, facts=facts)
     messages: list[Message] = [*_history(state), UserMessage(prompt)]
     while True:
         turn = await ask(state, "answer", messages=messages, tools=(), thinking=False)
@@ -163,11 +193,29 @@ def _read_plan(text: str, names: list[str]) -> tuple[PlanStep, ...] | None:
     return tuple(step if step.tool in names else PlanStep(step.need) for step in unique)
 
 
-def _known(found: list[tuple[PlanStep, ToolResult]]) -> str:
-    if not found:
-        return ""
-    lines = "\n".join(f"- {step.need}: {result.text.strip()}" for step, result in found)
-    return f"Known so far:\n{lines}\n"
+def _known(found: Sequence[tuple[PlanStep, ToolResult]]) -> str:
+    return f"Known already:\n{_fact_lines(found)}\n" if found else ""
+
+
+def _fact_lines(found: Sequence[tuple[PlanStep, ToolResult]]) -> str:
+    return "\n".join(
+        f"- {step.need}: {'' if result.ok else 'not found: '}"
+        f"{capped(result.text.strip(), _FACT_CHARS)}"
+        for step, result in found
+    )
+
+
+def _in_context(state: RunState) -> str:
+    """The task; with what was said before, if the task continues a conversation."""
+    said = [
+        f"{'User' if isinstance(entry, UserMessage) else 'Assistant'}: {entry.text}"
+        for entry in _history(state)
+        if isinstance(entry, UserMessage | ModelTurn) and entry.text
+    ]
+    if not said:
+        return state.task
+    before = capped("\n".join(said), _FACT_CHARS)
+    return f"Said before:\n{before}\n\nThe task now: {state.task}"
 
 
 def _first_call(turn: ModelTurn) -> ModelTurn:
