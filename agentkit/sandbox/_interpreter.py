@@ -41,7 +41,7 @@ class Outcome:
         error: the traceback of the cell, shortened.
         timed_out: it ran out of time.
         killed_by: why the process had to go: "time", "memory", "processes", "output", "protocol",
-            "exit 3", "SIGSEGV", "janitor"; empty if it is still there.
+            "exit 3", "SIGSEGV", "janitor", "host" (closed); empty if it is still there.
         restarted: variables of earlier cells are lost, now (`killed_by`) or since the last cell.
     """
 
@@ -143,12 +143,13 @@ class Interpreter:
                 child.tell(b"E")
                 cell.drain()
                 return ""
+            reason = cell.reason() or reason
         with anyio.move_on_after(2 * GRACE_SECONDS, shield=True):
             child.tell(b"K")
             await child.wait_gone()
         cell.drain()
         await self._end()
-        return cell.reason() or reason
+        return reason
 
 
 class _Cell:
@@ -217,7 +218,7 @@ class _Cell:
 
     def reason(self) -> str:
         """Why the session cannot go on; empty if the cell only takes long."""
-        if self._child.gone and self._child.by != "host":
+        if self._child.gone:
             return self._child.by or _describe(self._child.exit)
         if self._broken:
             return "protocol"

@@ -121,7 +121,7 @@ def remove_folder(folder: str) -> None:
     import shutil  # these two cost 15 ms that the start need not pay
     import subprocess
 
-    with contextlib.suppress(OSError):  # rmtree below removes what can be removed
+    with contextlib.suppress(OSError, RecursionError):  # what follows removes what it can
         for path, folders, _files in os.walk(folder):
             for name in folders:
                 inner = os.path.join(path, name)

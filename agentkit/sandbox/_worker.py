@@ -20,7 +20,7 @@ import struct
 import sys
 import traceback
 import types
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 TEXT_CHARS = 8_000
 """Longest value or error that is sent; the middle is left out."""
@@ -40,6 +40,9 @@ class Worker:
         self._saved = {1: stdout, 2: stderr}
         self._streams: dict[int, io.TextIOWrapper] = {}
         self._main = types.ModuleType("__main__")
+        self._builtins = cast("dict[str, Any]", vars(builtins))
+        self._builtins_at_start = self._builtins.copy()
+        self._parse = ast.parse
         self._cells = 0
         self._running = False
 
@@ -72,7 +75,8 @@ class Worker:
         self._control.sendall(struct.pack(">I", len(body)) + body)
 
     def _mend(self) -> None:
-        """Put back what a cell may have closed or replaced: output, input, the interrupt."""
+        """Put back what a cell may have closed or replaced: builtins, output, the interrupt."""
+        self._builtins.update(self._builtins_at_start)
         for fd, saved in self._saved.items():
             os.dup2(saved, fd)
             stream = self._streams.get(fd)
@@ -115,7 +119,7 @@ class Worker:
         return answer
 
     def _evaluate(self, source: str, filename: str) -> tuple[str | None, object]:
-        tree = ast.parse(source, filename)
+        tree = self._parse(source, filename)
         name, last = _last_value(tree)
         namespace = self._main.__dict__
         exec(compile(tree, filename, "exec"), namespace)  # noqa: S102 - running it is the purpose
