@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.spinner import Spinner
 from rich.table import Table
@@ -150,7 +151,7 @@ class LiveView:
         if step is None or not step.thinking:
             return
         seconds = time.monotonic() - step.thinking_began
-        line = Text(f"◆ thought for {seconds:.1f} s", "magenta")
+        line = Text(f"◆ thought for {seconds:.1f} s" if seconds >= 0.05 else "◆ thought", "magenta")
         if self._verbose:
             line.append(f"\n{printable(''.join(step.thinking).strip())}", "dim")
         step.thinking.clear()
@@ -160,21 +161,27 @@ class LiveView:
         """Keep what the model said beside its calls."""
         said = "".join(self._step.text).strip() if self._step is not None else ""
         if said:
-            self._print(Text(shortened(said, self._console.width), "dim"))
+            line = Text(shortened(said, 1_000), "dim")
+            line.truncate(self._console.width, overflow="ellipsis")
+            self._print(line)
 
-    def _finished(self, event: CallFinished) -> Text:
+    def _finished(self, event: CallFinished) -> RenderableType:
+        """Return the lines of a call: one, or two where the result does not fit beside it."""
         started = self._calls.pop(event.call_id, None)
         arguments = call_arguments(started[0].arguments) if started is not None else "…"
-        mark = ("✓ ", "green") if event.ok else ("✗ ", "red")
-        width = 10_000 if self._verbose else max(30, self._console.width)
-        return Text.assemble(
-            ("▸ ", "cyan"),
-            (event.name, "bold cyan"),
-            f"({shortened(arguments, width - 10)}) ",
-            (f"{event.seconds:.1f} s ", "dim"),
-            mark,
-            (shortened(event.text, width), "" if event.ok else "red"),
+        most = 10_000 if self._verbose else 1_000
+        called = Text.assemble(
+            ("▸ ", "cyan"), (event.name, "bold cyan"), f"({shortened(arguments, most)})"
         )
+        seconds = (f" {event.seconds:.1f} s ", "dim")
+        mark = ("✓ ", "green") if event.ok else ("✗ ", "red")
+        result = Text(shortened(event.text, most), "" if event.ok else "red")
+        if called.cell_len + result.cell_len + 12 <= self._console.width:
+            return Text.assemble(called, seconds, mark, result)
+        if not self._verbose:
+            called.truncate(max(20, self._console.width - 12), overflow="ellipsis")
+            result.truncate(max(20, self._console.width - 4), overflow="ellipsis")
+        return Group(Text.assemble(called, seconds, mark), Padding(result, (0, 0, 0, 4)))
 
     def _print(self, line: RenderableType) -> None:
         self._console.print(line)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agentkit.cli._exit import Exit, exit_of_result
-from agentkit.cli._terminal import note, report, say
+from agentkit.cli._terminal import note, report, say, say_apart
 
 if TYPE_CHECKING:
     from agentkit.loop import Result
@@ -92,7 +92,7 @@ def print_result(result: "Result") -> None:
         if result.text.strip():
             note(f"What there was so far:\n{result.text}")
     elif result.text.strip():
-        say(result.text)
+        say_apart(result.text)
     if result.error is not None:
         report(result.error)
     elif result.stop in _ADVICE:

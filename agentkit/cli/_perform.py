@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from agentkit.mcp import ServerState
     from agentkit.protocols import Model
     from agentkit.runtime import Runtime
+    from agentkit.settings import Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,11 +50,12 @@ def perform(order: Order) -> Exit:
         AgentkitError: it could not begin.
     """
     view = view_for(quiet=order.quiet, verbose=order.verbose)
-
-    async def work(stopper: Stopper) -> Exit:
-        return await _perform(order, view, stopper)
-
     try:
+        settings = order.choice.settings()
+
+        async def work(stopper: Stopper) -> Exit:
+            return await _perform(order, settings, view, stopper)
+
         with view:
             return anyio.run(until_signalled, work, view.note)
     except AgentkitError as error:
@@ -64,9 +66,10 @@ def perform(order: Order) -> Exit:
         raise
 
 
-async def _perform(order: Order, view: View, stopper: Stopper) -> Exit:
-    settings = order.choice.settings()
-    async with open_runtime(order.choice, view, model=order.model) as runtime:
+async def _perform(order: Order, settings: "Settings", view: View, stopper: Stopper) -> Exit:
+    async with open_runtime(
+        settings, view, model=order.model, with_mcp=order.choice.with_mcp
+    ) as runtime:
         agent = runtime.agent(instructions=order.instructions, policy=order.choice.policy(settings))
         async with agent.start(order.task) as run:
             result = await _follow(run, order, view, stopper)
@@ -77,13 +80,13 @@ async def _perform(order: Order, view: View, stopper: Stopper) -> Exit:
 
 @asynccontextmanager
 async def open_runtime(
-    choice: Choice, view: View, *, model: "Model | None" = None
+    settings: "Settings", view: View, *, with_mcp: bool, model: "Model | None" = None
 ) -> AsyncGenerator["Runtime"]:
-    """Open the runtime of the command line's choice, showing how it gets ready."""
+    """Open a runtime, showing how it gets ready."""
     from agentkit.runtime import Runtime
 
     async with Runtime.open(
-        choice.settings(), model=model, with_mcp=choice.with_mcp, progress=view.progress
+        settings, model=model, with_mcp=with_mcp, progress=view.progress
     ) as runtime:
         show_servers(runtime.servers, view)
         yield runtime
@@ -141,7 +144,8 @@ async def _tell(result: "Result", order: Order, runtime: "Runtime", view: View) 
         return
     if order.output == "text":
         print_result(result)
-    view.summary(figures(result) + (f" · agentkit trace view {result.run_id[:8]}" if trace else ""))
+    shown = f"\nagentkit trace view {result.run_id[:8]}" if trace is not None else ""
+    view.summary(f"{figures(result)}{shown}")
 
 
 async def _trace_of(runtime: "Runtime", run_id: str) -> Path | None:

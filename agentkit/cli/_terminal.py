@@ -47,6 +47,16 @@ def say(text: str = "", *, end: str = "\n") -> None:
     sys.stdout.flush()
 
 
+def say_apart(text: str) -> None:
+    """Write an answer to stdout, with air around it where a person sees it among other lines."""
+    among_lines = sys.stdout.isatty() and not is_plain()
+    if among_lines:
+        note("")
+    say(text)
+    if among_lines:
+        note("")
+
+
 def note(text: str) -> None:
     """Write a line to stderr."""
     from agentkit.trace.words import printable

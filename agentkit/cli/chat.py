@@ -53,16 +53,17 @@ def chat(
             max_steps=max_steps,
             timeout=timeout,
         )
+        settings = choice.settings()
         view = view_for(quiet=quiet, verbose=verbose)
 
         async def main(stopper: "Stopper") -> "Exit":
             with view:
-                async with open_runtime(choice, view) as runtime:
+                async with open_runtime(settings, view, with_mcp=not no_mcp) as runtime:
                     view.stop()
-                    policy = choice.policy(runtime.settings)
+                    policy = choice.policy(settings)
                     agent = runtime.agent(instructions=instructions, policy=policy)
                     talk = Talk(agent, runtime, view, stopper)
-                    lines = open_lines(runtime.settings.state_dir)
+                    lines = open_lines(settings.state_dir)
                     if lines.is_prompt and not quiet:
                         talk.greet()
                     return await talk.go_on(lines)

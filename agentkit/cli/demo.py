@@ -11,10 +11,9 @@ if TYPE_CHECKING:
 
 _TASK = "When it is noon in Berlin, what time is it in Tokyo? And what is 2 to the power of 100?"
 _BEFORE = "A script plays the model here: no language model is used. The tools are real."
-_AFTER = (
-    'With a model: agentkit run "…"   (AGENTKIT_BASE_URL names a server; without one a small '
-    "model runs here, and its weights are fetched first)"
-)
+_AFTER = """\
+With a model: agentkit run "…"
+AGENTKIT_BASE_URL names a server; without one a small model runs here, once it is fetched."""
 
 
 def demo(

@@ -113,10 +113,12 @@ def _with_tools(
         from agentkit.testing import ScriptedModel
 
         view = view_for(quiet=False, verbose=verbose)
-        choice = options.Choice(mcp=mcp, with_mcp=with_mcp, trace=False)
+        settings = options.Choice(mcp=mcp, trace=False).settings()
 
         async def main(_: Stopper) -> "Exit":
-            async with open_runtime(choice, view, model=ScriptedModel([])) as runtime:
+            async with open_runtime(
+                settings, view, model=ScriptedModel([]), with_mcp=with_mcp
+            ) as runtime:
                 view.stop()
                 await work(runtime)
             return Exit.OK
