@@ -32,7 +32,7 @@ _OURSELVES = Implementation(name="agentkit", version=version("qwen-agentkit"))
 _MAX_PAGES = 50
 _MAX_TOOLS = 1000
 _SPARE_SECONDS = 5.0
-"""The SDK's own clock runs out after ours, in case ours is not there."""
+"""A silent HTTP answer is given up this much after the call that waits for it."""
 
 
 class Connection:
@@ -104,12 +104,10 @@ class Connection:
         with self._clock as clock:
             clock.deadline = math.inf if seconds is None else anyio.current_time() + seconds
             transport = await self._transport()
-            spare = None if self._call_seconds is None else self._call_seconds + _SPARE_SECONDS
+            # Its own clock stays off: it starts only once a request is written, which a server
+            # that does not read can put off for ever. Every request here is within one of ours.
             async with Client(
-                self.gate.around(transport),
-                read_timeout_seconds=spare,
-                client_info=_OURSELVES,
-                cache=None,
+                self.gate.around(transport), client_info=_OURSELVES, cache=None
             ) as client:
                 await self._list_tools(client)
                 self.client = client

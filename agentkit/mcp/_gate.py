@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Protocol, Self, cast
 
+import anyio
 from mcp.shared.message import SessionMessage
 from mcp.types import JSONRPCNotification, JSONRPCRequest, JSONRPCResponse, RequestId
 
@@ -22,10 +23,6 @@ class Source(Protocol):
 
     async def receive(self) -> SessionMessage | Exception:
         """Wait for the next."""
-        ...
-
-    async def __anext__(self) -> SessionMessage | Exception:
-        """Wait for the next, in a loop."""
         ...
 
     async def aclose(self) -> None:
@@ -170,10 +167,10 @@ class Incoming:
         return self
 
     async def __anext__(self) -> SessionMessage | Exception:
-        while True:
-            item: SessionMessage | Exception = await self._inner.__anext__()
-            if self._gate.passes(item):
-                return item
+        try:
+            return await self.receive()
+        except anyio.EndOfStream:
+            raise StopAsyncIteration from None
 
     async def __aenter__(self) -> Self:
         return self

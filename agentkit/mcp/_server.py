@@ -125,7 +125,8 @@ class Server:
         if not self._connection.usable:
             await self._restart(self._connection)
         connection = self._connection
-        await connection.opened.wait()
+        if not connection.opened.is_set():
+            await connection.opened.wait()
         if connection.failure is not None:
             raise self._error(f"it could not be started again: {connection.failure}")
         return connection

@@ -5,6 +5,7 @@ UTF-8, has no limit for a message, and leaves grandchildren alive.
 """
 
 import subprocess
+from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,13 +14,12 @@ import anyio
 from anyio.abc import ByteReceiveStream, Process
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from mcp.shared.message import SessionMessage
-from mcp.types import JSONRPCRequest
 
 from agentkit.mcp._diary import Diary
 from agentkit.mcp._launch import MARK, Launch
 from agentkit.mcp._lines import LineSplitter, Oversized
 from agentkit.mcp._process import stop_tree
-from agentkit.mcp._wire import error_answer, from_oversized, parse_line
+from agentkit.mcp._wire import from_oversized, parse_line
 
 _CHUNK_BYTES = 65_536
 _OUTGOING = 64
@@ -29,11 +29,6 @@ _ENDLESS_BYTES = 128 * 1024 * 1024
 """A line of this length will not end: the connection is dropped."""
 
 _LAST_WORDS_SECONDS = 0.3
-
-_Incoming = MemoryObjectSendStream[SessionMessage | Exception]
-_Streams = tuple[
-    MemoryObjectReceiveStream[SessionMessage | Exception], MemoryObjectSendStream[SessionMessage]
-]
 
 
 @dataclass(slots=True)
@@ -55,25 +50,24 @@ class Pipes:
     exit_code: int | None = field(default=None, init=False)
 
     @asynccontextmanager
-    async def open(self) -> AsyncGenerator[_Streams]:
+    async def open(self) -> AsyncGenerator[tuple["_FromServer", "_ToServer"]]:
         """Start the server and hand out its messages; on leaving, end it with all it started.
 
         Raises:
             OSError: it cannot be started.
         """
         process = await _start(self.launch)
-        to_session, incoming = anyio.create_memory_object_stream[SessionMessage | Exception](16)
-        to_server, outgoing = anyio.create_memory_object_stream[SessionMessage](_OUTGOING)
+        to_server, outgoing = anyio.create_memory_object_stream[bytes](_OUTGOING)
         said_all = anyio.Event()
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._read, process, to_session)
-            tasks.start_soon(self._write, process, outgoing, to_session)
+            tasks.start_soon(self._write, process, outgoing)
             tasks.start_soon(self._listen, process, said_all)
             try:
-                yield incoming, to_server
+                yield _FromServer(process, self), _ToServer(to_server)
             finally:
-                incoming.close()
                 to_server.close()
+                # A server that is stuck writing does not notice that its input has ended.
+                tasks.start_soon(_drain, process)
                 # A cancelled caller must not leak the process; each wait inside is bounded.
                 with anyio.CancelScope(shield=True):
                     await stop_tree(process, self.launch.env[MARK])
@@ -84,53 +78,14 @@ class Pipes:
         with anyio.CancelScope(shield=True):
             await _release(process)
 
-    async def _read(self, process: Process, deliver: _Incoming) -> None:
-        assert process.stdout is not None  # noqa: S101 - opened with a pipe
-        splitter = LineSplitter(self.max_message_bytes)
-        endless = max(_ENDLESS_BYTES, self.max_message_bytes)
-        async with deliver:
-            try:
-                while splitter.pending <= endless:
-                    chunk = await process.stdout.receive(_CHUNK_BYTES)
-                    for line in splitter.feed(chunk):
-                        await self._deliver(line, deliver)
-                self.diary.note(b"[agentkit: a line without end; the connection was dropped]\n")
-            except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
-                pass  # the server is gone, or the session is
-            finally:
-                self.on_end()
-
-    async def _deliver(self, line: bytes | Oversized, deliver: _Incoming) -> None:
-        if isinstance(line, Oversized):
-            messages = from_oversized(line, self.max_message_bytes)
-        else:
-            messages = parse_line(line)
-        if messages is None:
-            beside = line.head[:200] if isinstance(line, Oversized) else line
-            self.diary.note(beside + b"\n")
-            return
-        for message in messages:
-            await deliver.send(SessionMessage(message))
-
-    async def _write(
-        self,
-        process: Process,
-        outgoing: MemoryObjectReceiveStream[SessionMessage],
-        deliver: _Incoming,
-    ) -> None:
+    async def _write(self, process: Process, outgoing: MemoryObjectReceiveStream[bytes]) -> None:
         assert process.stdin is not None  # noqa: S101 - opened with a pipe
         async with outgoing:
             try:
-                async for item in outgoing:
-                    data = _encode(item)
-                    if data is not None:
-                        await process.stdin.send(data)
-                    elif isinstance(item.message, JSONRPCRequest):
-                        answer = error_answer(item.message.id, "The request cannot be encoded.")
-                        await deliver.send(SessionMessage(answer))
+                async for data in outgoing:
+                    await process.stdin.send(data)
             except (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError):
-                deliver.close()  # it has closed its input: nothing can be asked any more
-                self.on_end()
+                self.on_end()  # it has closed its input: nothing can be asked any more
 
     async def _listen(self, process: Process, said_all: anyio.Event) -> None:
         assert process.stderr is not None  # noqa: S101 - opened with a pipe
@@ -142,6 +97,72 @@ class Pipes:
             pass
         finally:
             said_all.set()
+
+
+class _FromServer:
+    """Reads messages in the task that wants them: a task of its own would double the switching."""
+
+    def __init__(self, process: Process, pipes: Pipes) -> None:
+        assert process.stdout is not None  # noqa: S101 - opened with a pipe
+        self._stdout = process.stdout
+        self._pipes = pipes
+        self._splitter = LineSplitter(pipes.max_message_bytes)
+        self._endless = max(_ENDLESS_BYTES, pipes.max_message_bytes)
+        self._ready: deque[SessionMessage] = deque()
+
+    async def receive(self) -> SessionMessage:
+        """Wait for the next message.
+
+        Raises:
+            anyio.EndOfStream: there will be no more.
+        """
+        while not self._ready:
+            try:
+                chunk = await self._stdout.receive(_CHUNK_BYTES)
+            except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
+                self._pipes.on_end()
+                raise anyio.EndOfStream from None
+            for line in self._splitter.feed(chunk):
+                self._take(line)
+            if self._splitter.pending > self._endless:
+                self._pipes.diary.note(b"[agentkit: a line without end; connection dropped]\n")
+                self._pipes.on_end()
+                raise anyio.EndOfStream
+        return self._ready.popleft()
+
+    def _take(self, line: bytes | Oversized) -> None:
+        if isinstance(line, Oversized):
+            messages = from_oversized(line, self._pipes.max_message_bytes)
+        else:
+            messages = parse_line(line)
+        if messages is not None:
+            self._ready.extend(SessionMessage(message) for message in messages)
+        else:
+            beside = line.head[:200] if isinstance(line, Oversized) else line
+            self._pipes.diary.note(beside + b"\n")
+
+    async def aclose(self) -> None:
+        """Nothing to do: the pipe is closed with the process."""
+
+
+class _ToServer:
+    """Encodes in the task that asks, so that what cannot be encoded fails there."""
+
+    def __init__(self, queue: MemoryObjectSendStream[bytes]) -> None:
+        self._queue = queue
+
+    async def send(self, item: SessionMessage, /) -> None:
+        """Hand a message to the writer.
+
+        Raises:
+            ValueError: it cannot be encoded: half a surrogate pair, in what a model wrote.
+        """
+        text = item.message.model_dump_json(by_alias=True, exclude_unset=True)
+        await self._queue.send(text.encode() + b"\n")
+
+    async def aclose(self) -> None:
+        """Let the writer end."""
+        self._queue.close()
 
 
 async def _start(launch: Launch) -> Process:
@@ -159,11 +180,13 @@ async def _start(launch: Launch) -> Process:
     raise AssertionError("a shielded scope is never cancelled")
 
 
-def _encode(item: SessionMessage) -> bytes | None:
+async def _drain(process: Process) -> None:
+    assert process.stdout is not None  # noqa: S101 - opened with a pipe
     try:
-        return item.message.model_dump_json(by_alias=True, exclude_unset=True).encode() + b"\n"
-    except ValueError:  # half a surrogate pair, in arguments that a model wrote
-        return None
+        while True:
+            await process.stdout.receive(_CHUNK_BYTES)
+    except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
+        pass
 
 
 async def _release(process: Process) -> None:

@@ -1,7 +1,8 @@
 """An MCP tool as the loop knows tools."""
 
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
 
 from jsonschema.exceptions import ValidationError
 from jsonschema.protocols import Validator
@@ -11,8 +12,55 @@ from agentkit.errors import ToolInputError
 from agentkit.mcp._text import one_line
 from agentkit.messages import JsonObject, ToolSpec
 
+_PROSE = frozenset({"title", "description", "default", "examples", "$schema"})
+_PLAIN_OBJECT = _PROSE | {"type", "properties", "required", "$defs", "additionalProperties"}
+_PLAIN_VALUE = _PROSE | {"type", "format"}  # nobody checks a format: the server knows what it means
+_TYPES: Mapping[str, tuple[type[Any], ...]] = {
+    "string": (str,),
+    "integer": (int,),
+    "number": (int, float),
+    "boolean": (bool,),
+}
 _MAX_ERRORS = 8
 _MAX_MESSAGE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Obvious:
+    """Says yes where nobody needs a validator to see that arguments fit; never says yes wrongly.
+
+    Nearly all tools take a few texts and numbers, and a validator costs as much as the call.
+    """
+
+    types: Mapping[str, tuple[type[Any], ...]]
+    required: frozenset[str]
+
+    @classmethod
+    def of(cls, schema: Mapping[str, Any]) -> "Obvious | None":
+        """Return the check for a schema of plain properties; `None` for any other.
+
+        >>> plain = {"type": "object", "properties": {"n": {"type": "integer"}}}
+        >>> Obvious.of(plain).accepts({"n": 1}), Obvious.of(plain).accepts({"n": True})
+        (True, False)
+        """
+        if not _PLAIN_OBJECT.issuperset(schema):
+            return None
+        types = {
+            name: _TYPES[kind]
+            for name, one in schema.get("properties", {}).items()
+            if isinstance(one, dict)
+            and _PLAIN_VALUE.issuperset(cast("dict[str, Any]", one))
+            and isinstance(kind := cast("dict[str, Any]", one).get("type"), str)
+            and kind in _TYPES
+        }
+        return cls(types, frozenset(schema.get("required", ())))
+
+    def accepts(self, arguments: JsonObject) -> bool:
+        """Say whether all required arguments are there, and all given are of their plain type."""
+        types = self.types
+        return self.required <= arguments.keys() and all(
+            type(value) in types.get(name, ()) for name, value in arguments.items()
+        )
 
 
 class McpTool:
@@ -27,6 +75,7 @@ class McpTool:
         self._spec = spec
         self._validator = validator
         self._call = call
+        self._obvious = Obvious.of(spec.parameters)
 
     def __repr__(self) -> str:
         return f"<McpTool {self._spec.name}>"
@@ -42,6 +91,8 @@ class McpTool:
         Raises:
             ToolInputError: they do not fit; the message lists what to mend.
         """
+        if self._obvious is not None and self._obvious.accepts(arguments):
+            return arguments
         try:
             errors = [error for error, _ in zip(self._errors(arguments), range(_MAX_ERRORS))]  # noqa: B905 - the shorter one is meant
         except (Unresolvable, RecursionError):  # a schema that leads nowhere: the server decides
