@@ -88,10 +88,10 @@ class Child:
             # Popen waits for the exec of its child: that is for a thread.
             await to_thread.run_sync(self._spawn)
             with anyio.move_on_after(START_SECONDS):
-                hello = await self._report()
-                self._worker, self._folder = int(hello["pid"]), str(hello["folder"])
-                return
-        except (OSError, KeyError) as error:
+                if "pid" in await self._report():
+                    return
+                raise ConnectionError("its janitor has no worker")
+        except OSError as error:
             raise ToolError(
                 f"The code interpreter cannot be started: {error!r}.",
                 hint=f"Check that {sys.executable} runs and {tempfile.gettempdir()} is writable.",
@@ -190,8 +190,10 @@ class Child:
             return
         try:
             report = await self._report()
+            while "exit" not in report:  # a start that was cancelled has not read who is there
+                report = await self._report()
             self.exit, self.by = report["exit"], str(report["by"])
-        except (OSError, KeyError):
+        except OSError:
             self.by = "janitor"  # it was killed, so it could not clear up
         self.gone = True
 
@@ -217,7 +219,10 @@ class Child:
                 raise ConnectionError("its janitor has ended")
         line, _, rest = self._reported.partition(b"\n")
         self._reported = rest
-        return cast("JsonObject", json.loads(line))
+        report = cast("JsonObject", json.loads(line))
+        if "pid" in report:
+            self._worker, self._folder = int(report["pid"]), str(report["folder"])
+        return report
 
     async def end(self) -> None:
         """End the tree, remove its folder, close and reap; bounded, never raises."""
