@@ -20,7 +20,7 @@ def main() -> int:
         return 4
     if result.stop != "done":
         print(f"{result.stop}: {result.reason} (trace {result.run_id})", file=sys.stderr)
-        return 6
+        return 4 if result.stop == "failed" else 6
     print(result.text)
     return 0
 

@@ -23,7 +23,8 @@ async def main() -> None:
             for city in CITIES:
                 group.start_soon(ask, agent, city, turns, done)
     for city in CITIES:
-        print(f"{city}: {done[city].stop}: {done[city].text}")
+        result = done[city]
+        print(f"{city}: {result.stop}: {result.text or result.reason}")
 
 
 if __name__ == "__main__":

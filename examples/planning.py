@@ -2,7 +2,7 @@
 
 import anyio
 
-from agentkit import PlanMade, Runtime
+from agentkit import NoticeGiven, PlanMade, Runtime
 
 
 async def main() -> None:
@@ -11,9 +11,15 @@ async def main() -> None:
         task = "What time is it in Tokyo, and what is 6 * 7?"
         async with agent.start(task) as run:
             async for event in run:
-                if isinstance(event, PlanMade):
-                    for number, step in enumerate(event.steps, start=1):
-                        print(f"{number}. {step.need} ({step.tool or 'no tool'})")
+                match event:
+                    case PlanMade(steps=steps, revision=revision):
+                        print(f"The plan, revision {revision}:" if revision else "The plan:")
+                        for number, step in enumerate(steps, start=1):
+                            print(f"{number}. {step.need} ({step.tool or 'no tool'})")
+                    case NoticeGiven(text=text):
+                        print(text)
+                    case _:
+                        pass
         print((await run.result()).unwrap())
 
 
