@@ -7,6 +7,7 @@ many bytes of JSON: `{"id", "code"}` in, `{"id", "value", "name", "error"}` out.
 
 import ast
 import builtins
+import contextlib
 import fcntl
 import io
 import json
@@ -221,7 +222,8 @@ def _arrange_process(config: dict[str, Any], folder: str) -> None:
 def _limit(kind: int, value: int) -> None:
     _soft, hard = resource.getrlimit(kind)
     value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-    resource.setrlimit(kind, (value, value))
+    with contextlib.suppress(ValueError, OSError):  # macOS knows RLIMIT_AS and refuses to set it
+        resource.setrlimit(kind, (value, value))
 
 
 def _volunteer_for_oom() -> None:

@@ -59,6 +59,9 @@ async def test_all_tools_answer_over_stdio(folder: Path) -> None:
         assert (failed, "UTC+09:00" in text) == (False, True)
         assert await call(client, "code_interpreter", code="x = 41") == (False, "x = 41")
         assert await call(client, "code_interpreter", code="x + 1") == (False, "42")
+        code = "import os\nos.system('echo from a shell; cat')\nprint('{\"jsonrpc\": \"2.0\"}')"
+        failed, text = await call(client, "code_interpreter", code=code)
+        assert (failed, "from a shell" in text) == (False, True)  # and the protocol is unharmed
         failed, text = await call(client, "fetch", url="http://127.0.0.1/")
         assert (failed, "not a public address" in text) == (True, True)
         failed, text = await call(client, "clock", zone="Asia/Tokio")
@@ -66,14 +69,6 @@ async def test_all_tools_answer_over_stdio(folder: Path) -> None:
         failed, text = await call(client, "clock", place="Tokyo")
         assert (failed, "place" in text) == (True, True)
         assert (await call(client, "telescope"))[0]
-
-
-async def test_what_code_prints_or_reads_does_not_disturb_the_protocol(folder: Path) -> None:
-    async with connected("code_interpreter") as client:
-        code = "import os\nos.system('echo from a shell; cat')\nprint('{\"jsonrpc\": \"2.0\"}')"
-        failed, text = await call(client, "code_interpreter", code=code)
-        assert (failed, "from a shell" in text) == (False, True)
-        assert (await call(client, "code_interpreter", code="1 + 1")) == (False, "2")
 
 
 @asynccontextmanager
@@ -120,7 +115,7 @@ async def _started_cell(process: Process, folder: Path) -> None:
             pass
 
 
-@pytest.mark.parametrize("how", ["end of input", "SIGTERM", "SIGINT", "SIGKILL"])
+@pytest.mark.parametrize("how", ["end of input", "SIGTERM", "SIGKILL"])
 async def test_a_server_that_ends_in_the_middle_of_a_cell_leaves_nothing(
     folder: Path, how: str
 ) -> None:
