@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import anyio
 import httpx2
-from aiohttp import ClientError
+from aiohttp import ClientConnectionResetError, ClientError
 from jiter import from_json
 from openai import APIStatusError, AsyncOpenAI, AsyncStream, DefaultAioHttpClient, Omit, OpenAIError
 
@@ -40,6 +40,7 @@ FOREIGN = (
 
 _CLOSE_SECONDS = 2.0
 _KEEP_ALIVE = 45.0
+_STALE_CONNECTIONS = 3
 _CONNECTIONS = 100_000  # the scheduler of runs is the limit, not the pool
 _HEADERS: dict[str, str | Omit] = {
     "Content-Type": "application/json",
@@ -124,6 +125,17 @@ class Endpoint:
         raise self._truncated(builder)
 
     async def _post(self, body: bytes, timeouts: Timeouts, routing_key: str) -> httpx2.Response:
+        for _ in range(_STALE_CONNECTIONS):
+            try:
+                return await self._post_once(body, timeouts, routing_key)
+            except ModelUnavailableError as error:
+                if not _never_sent(error):
+                    raise
+        return await self._post_once(body, timeouts, routing_key)
+
+    async def _post_once(
+        self, body: bytes, timeouts: Timeouts, routing_key: str
+    ) -> httpx2.Response:
         try:
             answer = await self._client.post(
                 "/chat/completions",
@@ -238,6 +250,14 @@ async def _close(response: httpx2.Response) -> None:
 @lru_cache(maxsize=16)
 def _patience(connect: float | None) -> httpx2.Timeout:
     return httpx2.Timeout(None, connect=connect)
+
+
+def _never_sent(error: BaseException) -> bool:
+    """Tell whether a kept-alive connection was closed by the server before we could write to it.
+
+    llama.cpp closes its connections soon; sending on a fresh one repeats nothing.
+    """
+    return any(isinstance(cause, ClientConnectionResetError) for cause in causes(error))
 
 
 def _connecting_took_too_long(error: BaseException) -> bool:

@@ -119,7 +119,8 @@ def read_error(body: bytes) -> tuple[str, str]:
     if is_object(inner):
         inner = inner.get("error") or inner
     if is_object(inner):
-        return _message_in(inner), str(inner.get("type") or inner.get("code") or "")
+        kinds = [kind for kind in (inner.get("type"), inner.get("code")) if isinstance(kind, str)]
+        return _message_in(inner), " ".join(kinds)
     return str(inner) if isinstance(inner, str) else _excerpt(body), ""
 
 

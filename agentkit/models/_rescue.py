@@ -137,7 +137,7 @@ def _look_for_lines(search: _Search) -> None:
             continue
         written, end = read_value(search.text, found.end())
         if search.known(written) and all(call.bare for call in written):
-            search.take(found.start(), end, written)
+            search.take(found.start(), _past_close(search.text, end), written)
     after = search.text[search.spans[0][0] :] if search.spans else ""
     if after and _outside(search).strip("\n }") != search.text[: -len(after)].strip("\n }"):
         search.written, search.spans = [], []  # an example within a text, not a call
