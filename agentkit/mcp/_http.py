@@ -4,8 +4,10 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 
 import httpx2
+from anyio import to_thread
 from mcp.client.streamable_http import streamable_http_client
 
 from agentkit.mcp._gate import Sink, Source
@@ -47,9 +49,16 @@ async def open_http(
     timeout = httpx2.Timeout(
         connect=_CONNECT_SECONDS, write=_WRITE_SECONDS, pool=_CONNECT_SECONDS, read=read_seconds
     )
-    transport = _Bounded(httpx2.AsyncHTTPTransport(), max_message_bytes)
+    client = await to_thread.run_sync(  # it reads certificates from the disk
+        partial(
+            httpx2.AsyncClient,
+            headers={**headers, "Accept-Encoding": "identity"},
+            timeout=timeout,
+            event_hooks={"response": [partial(_look_at, max_message_bytes)]},
+        )
+    )
     async with (
-        httpx2.AsyncClient(headers=dict(headers), timeout=timeout, transport=transport) as client,
+        client,
         streamable_http_client(
             url, http_client=client, max_sse_event_size=max_message_bytes
         ) as streams,
@@ -57,27 +66,18 @@ async def open_http(
         yield streams
 
 
-class _Bounded(httpx2.AsyncBaseTransport):
-    """Ends a plain answer that is too long, and takes note of refusals."""
-
-    def __init__(self, inner: httpx2.AsyncHTTPTransport, limit: int) -> None:
-        self._inner = inner
-        self._limit = limit
-
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        response = await self._inner.handle_async_request(request)
-        collected = refusals.get()
-        if response.status_code >= _HTTP_ERROR and collected is not None:
-            retry_after = response.headers.get("retry-after", "")
-            collected.append(Refusal(response.status_code, retry_after))
-        if "text/event-stream" in response.headers.get("content-type", ""):
-            return response  # may go on for ever; the SDK bounds each event
-        assert isinstance(response.stream, httpx2.AsyncByteStream)  # noqa: S101 - async transport
-        response.stream = _BoundedStream(response.stream, self._limit)
-        return response
-
-    async def aclose(self) -> None:
-        await self._inner.aclose()
+async def _look_at(limit: int, response: httpx2.Response) -> None:
+    """Take note of a refusal, and bound what is read of an answer."""
+    collected = refusals.get()
+    if response.status_code >= _HTTP_ERROR and collected is not None:
+        retry_after = response.headers.get("retry-after", "")
+        collected.append(Refusal(response.status_code, retry_after))
+    if "text/event-stream" in response.headers.get("content-type", ""):
+        return  # may go on for ever; the SDK bounds each event
+    compressed = response.headers.get("content-encoding", "identity") != "identity"
+    if isinstance(response.stream, httpx2.AsyncByteStream):
+        # Nobody asked for compression, and a small answer could unfold to any size.
+        response.stream = _BoundedStream(response.stream, 0 if compressed else limit)
 
 
 class _BoundedStream(httpx2.AsyncByteStream):
@@ -90,8 +90,11 @@ class _BoundedStream(httpx2.AsyncByteStream):
         async for chunk in self._inner:
             size += len(chunk)
             if size > self._limit:
-                raise httpx2.DecodingError(
+                # Of this kind, the SDK fails the one call; any other ends the connection.
+                raise httpx2.StreamError(
                     f"the answer is longer than the limit of {self._limit / 1e6:.1f} MB"
+                    if self._limit
+                    else "the answer is compressed"
                 )
             yield chunk
 

@@ -25,6 +25,7 @@ _WINDOW_SECONDS = 300.0
 _FIRST_DELAY = 0.5
 _MAX_DELAY = 8.0
 _OBITUARY_SECONDS = 4.0
+_CUT_OFF_SECONDS = 0.2
 
 
 Spawn: TypeAlias = Callable[[Callable[[], Coroutine[Any, Any, None]]], object]
@@ -102,6 +103,8 @@ class Server:
             if refused[-1].status == 404:
                 connection.end()
             return self._error(refused[-1].explain())
+        if error.code == CONNECTION_CLOSED and self.config.url:
+            return await self._cut_off(error, connection)
         if error.code == CONNECTION_CLOSED:
             return await self._lost(connection)
         if error.code == REQUEST_TIMEOUT:
@@ -116,6 +119,13 @@ class Server:
             f"it ended during the call: {connection.obituary()} "
             "What the call has done is unknown. The next call starts the server again."
         )
+
+    async def _cut_off(self, error: MCPError, connection: Connection) -> ToolError:
+        """Tell of an HTTP answer that broke off; if the connection goes too, it goes by itself."""
+        with anyio.move_on_after(_CUT_OFF_SECONDS):
+            await connection.ended.wait()
+        what = one_line(error.message).rstrip(".")
+        return self._error(f"{what}. What the call has done is unknown.")
 
     def _error(self, what: str) -> ToolError:
         said = self.config.redact(what)

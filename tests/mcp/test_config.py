@@ -1,0 +1,125 @@
+"""`mcp_servers.json`: what is read, what is refused, and what is never shown."""
+
+from pathlib import Path
+
+import pytest
+
+from agentkit.errors import ConfigurationError
+from agentkit.mcp import ServerConfig, read_config
+
+ENVIRON = {"KEY": "s3cr3t-value", "EMPTY": "", "NESTED": "${KEY}", "HOME": "/home/me"}
+
+
+def read(tmp_path: Path, text: str) -> tuple[ServerConfig, ...]:
+    return read_all(tmp_path, text).servers
+
+
+def read_all(tmp_path: Path, text: str):
+    path = tmp_path / "mcp_servers.json"
+    path.write_text(text, encoding="utf-8")
+    return read_config(path, ENVIRON)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"mcpServers": {"a": {"command": "x", "args": ["1"]}}}',
+        '{"servers": {"a": {"command": "x", "args": ["1"], "type": "stdio"}}}',
+        '\ufeff{"a": {"command": "x", "args": ["1"]}}',
+    ],
+)
+def test_the_three_usual_roots_are_understood(tmp_path: Path, text: str) -> None:
+    (server,) = read(tmp_path, text)
+    assert (server.name, server.command, server.args) == ("a", "x", ("1",))
+
+
+def test_variables_are_replaced_once_and_never_shown(tmp_path: Path) -> None:
+    text = """{"a": {"url": "http://host/mcp?key=${KEY}", "headers":
+        {"Authorization": "Bearer ${env:KEY}", "X-None": "${NO:-none}", "X-E": "${EMPTY:-e}",
+         "X-Nested": "${NESTED}", "X-Bare": "$KEY"}}}"""
+    (server,) = read(tmp_path, text)
+    assert server.headers == {
+        "Authorization": "Bearer s3cr3t-value",
+        "X-None": "none",
+        "X-E": "e",
+        "X-Nested": "${KEY}",
+        "X-Bare": "$KEY",
+    }
+    assert "s3cr3t" not in repr(server) + server.target
+    assert server.redact("it said s3cr3t-value!") == "it said ***!"
+
+
+def test_an_unset_variable_disables_its_server_alone_and_is_named(tmp_path: Path) -> None:
+    text = '{"a": {"command": "x", "env": {"T": "${GONE}"}}, "b": {"command": "y"}}'
+    config = read_all(tmp_path, text)
+    assert config.problems == (("a", "env.T: the variable GONE is not set"),)
+    assert [server.name for server in config.servers if not server.problem] == ["b"]
+
+
+def test_other_hosts_names_for_the_same_thing_are_understood(tmp_path: Path) -> None:
+    text = """{"a": {"httpUrl": "https://h/mcp", "transport": "streamableHttp", "timeout": 90000,
+        "includeTools": ["x", "y"], "disabledTools": ["y"], "enabled": false, "required": true,
+        "prefix": true, "connectTimeout": 7, "maxResultChars": 10}}"""
+    (server,) = read(tmp_path, text)
+    assert (server.url, server.call_seconds, server.connect_seconds) == ("https://h/mcp", 90, 7)
+    assert (server.disabled, server.required, server.prefix) == (True, True, True)
+    assert [server.wants(tool) for tool in "xyz"] == [True, False, False]
+    assert server.max_result_chars == 10
+
+
+def test_what_has_no_effect_is_said(tmp_path: Path) -> None:
+    text = '{"mcpServers": {"a": {"command": "x", "timeout": 30, "odd": 1}}, "inputs": []}'
+    config = read_all(tmp_path, text)
+    assert config.servers[0].call_seconds is None
+    warnings = "\n".join(config.warnings)
+    assert "'timeout' is in milliseconds" in warnings
+    assert "'odd' has no effect" in warnings
+    assert "'inputs' has no effect" in warnings
+
+
+def test_relative_paths_are_seen_from_the_file(tmp_path: Path) -> None:
+    (server,) = read(tmp_path, '{"a": {"command": "./run.sh", "cwd": "sub"}}')
+    assert server.cwd == tmp_path / "sub"
+    assert server.command == str(tmp_path / "sub" / "run.sh")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('{"a": {"command": "x"},\n}', r"mcp_servers\.json:2:1: not valid JSON"),
+        ("[]", "must hold a JSON object, not list"),
+        ('{"mcpServers": []}', "'mcpServers' must map"),
+        ('{"a": {"command": "x"}, "a": {"command": "y"}}', "'a' appears twice"),
+        ('{"a": {}}', "server 'a': needs either 'command' or 'url'"),
+        ('{"a": {"command": "x", "url": "http://h"}}', "needs either 'command' or 'url'"),
+        ('{"a": {"command": ["x"]}}', "'command' must be a text, not list"),
+        ('{"a": {"command": "x", "args": [1]}}', "'args' must be a list of texts"),
+        ('{"a": {"command": "x", "env": {"P": 1}}}', r"env\.P must be a text"),
+        ('{"a": {"command": "x", "disabled": "no"}}', "'disabled' must be true or false"),
+        ('{"a": {"command": "x", "callSeconds": 0}}', "must be more than 0"),
+        ('{"a": {"url": "ftp://h/x"}}', "not an http or https address"),
+        ('{"a": {"url": "http://h/x", "type": "stdio"}}', "'type' is 'stdio'"),
+        ('{"": {"command": "x"}}', "a server needs a name"),
+        ('{"a": "x"}', "server 'a': must be an object"),
+        ("[" * 100_000, "nested too deeply|not valid JSON"),
+    ],
+)
+def test_a_broken_file_is_refused_with_place_and_fix(
+    tmp_path: Path, text: str, expected: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=expected) as caught:
+        read(tmp_path, text)
+    assert caught.value.hint
+
+
+def test_a_file_that_is_not_there_or_not_text_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        read_config(tmp_path / "gone.json", {})
+    (tmp_path / "binary.json").write_bytes(b"\xff\xfe{")
+    with pytest.raises(ConfigurationError, match="byte 0 is not UTF-8"):
+        read_config(tmp_path / "binary.json", {})
+
+
+def test_a_transport_that_is_not_supported_disables_its_server_alone(tmp_path: Path) -> None:
+    config = read_all(tmp_path, '{"a": {"url": "http://h/sse"}, "b": {"command": "x"}}')
+    assert config.problems == (("a", "the transport 'sse' is not supported"),)

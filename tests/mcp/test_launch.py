@@ -1,0 +1,57 @@
+"""Which program is started for a command, and what it inherits."""
+
+import os
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from agentkit.errors import McpServerError
+from agentkit.mcp import ServerConfig
+from agentkit.mcp._launch import plan_launch
+
+SCRIPTS = Path(sysconfig.get_path("scripts"))
+
+
+def argv(command: str, *args: str, path: str = os.defpath) -> tuple[str, ...]:
+    config = ServerConfig(name="a", command=command, args=args)
+    return plan_launch(config, {"PATH": path}, "mark", forked_here=False).argv
+
+
+def test_our_own_scripts_come_before_the_path() -> None:
+    assert argv("mcp-server-time", "--x", path="") == (str(SCRIPTS / "mcp-server-time"), "--x")
+
+
+@pytest.mark.parametrize("runner", [("uvx",), ("uv", "tool", "run")])
+def test_a_package_that_is_here_is_not_fetched(runner: tuple[str, ...]) -> None:
+    assert argv(*runner, "mcp-server-time", "--x") == (str(SCRIPTS / "mcp-server-time"), "--x")
+
+
+def test_a_package_that_is_not_here_is_left_to_its_runner(tmp_path: Path) -> None:
+    for runner in ("uvx", "npx"):
+        program = tmp_path / runner
+        program.write_text("#!/bin/sh\n", encoding="ascii")
+        program.chmod(0o755)
+    found = argv("npx", "-y", "some-server", path=str(tmp_path))
+    assert found == (str(tmp_path / "npx"), "-y", "some-server")
+    assert argv("uvx", "not-here", path=str(tmp_path))[1:] == ("not-here",)
+    assert argv("uvx", "mcp-server-time@1.0", path=str(tmp_path))[1:] == ("mcp-server-time@1.0",)
+
+
+@pytest.mark.parametrize(
+    ("command", "hint"),
+    [("npx", "Node.js"), ("uvx", "Install uv"), ("no-such-thing", "Install 'no-such-thing'")],
+)
+def test_a_command_that_is_not_there_is_named_with_where_it_was_sought(
+    command: str, hint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agentkit.mcp._launch._scripts", lambda: str(tmp_path))
+    with pytest.raises(McpServerError, match=rf"'{command}' was not found: .*PATH='/nowhere'") as e:
+        argv(command, path="/nowhere")
+    assert hint in e.value.hint
+
+
+def test_a_folder_that_is_not_there_is_named() -> None:
+    config = ServerConfig(name="a", command="x", cwd=Path("/nowhere/at/all"))
+    with pytest.raises(McpServerError, match="'/nowhere/at/all' does not exist"):
+        plan_launch(config, {}, "mark", forked_here=False)
