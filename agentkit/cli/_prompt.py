@@ -25,7 +25,7 @@ def open_lines(state_dir: Path) -> Lines:
     """Return a prompt on a terminal, and the lines of stdin elsewhere."""
     if sys.stdin.isatty() and sys.stderr.isatty():
         return PromptLines(state_dir / "chat_history")
-    return PipeLines()
+    return PipeLines(sys.stdin.fileno())
 
 
 class PipeLines:
@@ -33,7 +33,7 @@ class PipeLines:
 
     is_prompt = False
 
-    def __init__(self, file: int = 0) -> None:
+    def __init__(self, file: int) -> None:
         self._file = file
         self._waits = not stat.S_ISREG(os.fstat(file).st_mode)  # a file is always ready
         self._held = b""

@@ -88,6 +88,7 @@ def _run(file: Path | None, name: str | None, *, as_json: bool, must_work: bool)
         failed = any(state.status == "failed" for state in states)
         return Exit.TOOL if failed and must_work else Exit.OK
 
+    note(f"Starting {', '.join(one.name for one in config.servers if not one.disabled)}…")
     code = anyio.run(until_signalled, main, note)
     if as_json:
         from agentkit.cli._outcome import print_json

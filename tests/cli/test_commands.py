@@ -1,0 +1,163 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agentkit.testing import Answer
+
+Cli = Callable[..., Any]
+Serve = Callable[..., Any]
+
+
+def test_tools_are_listed_with_what_they_cost(cli: Cli) -> None:
+    outcome = cli("tools", "list")
+    assert outcome.code == 0
+    for name in ("clock", "convert_time", "fetch", "code_interpreter"):
+        assert f" {name} " in outcome.stdout
+    names = [tool["name"] for tool in json.loads(cli("tools", "list", "--json").stdout)]
+    assert "clock" in names
+
+
+def test_a_tool_is_shown_as_a_model_sees_it(cli: Cli) -> None:
+    assert '"zone"' in cli("tools", "show", "clock").stdout
+    said = json.loads(cli("tools", "show", "clock", "--json").stdout)
+    assert said["parameters"]["properties"]["zone"]["type"] == "string"
+
+
+def test_a_tool_is_called_by_hand(cli: Cli) -> None:
+    outcome = cli("tools", "call", "code_interpreter", '{"code": "6 * 7"}')
+    assert (outcome.code, outcome.stdout) == (0, "42\n")
+    outcome = cli("tools", "call", "code_interpreter", "-", "--json", stdin='{"code": "6 * 7"}')
+    assert json.loads(outcome.stdout)["text"].strip() == "42"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nothing"], "No tool named 'nothing'"),
+        (["clock", "{"], "not JSON"),
+        (["clock", "[]"], "one JSON object"),
+        (["clock", '{"zone": "Mars/Base"}'], "Mars/Base"),
+    ],
+)
+def test_a_call_that_makes_no_sense_is_a_usage_error(
+    cli: Cli, arguments: list[str], said: str
+) -> None:
+    outcome = cli("tools", "call", *arguments)
+    assert (outcome.code, outcome.stdout) == (2, "")
+    assert said in outcome.stderr
+
+
+def test_no_trace_is_said_and_not_an_error(cli: Cli) -> None:
+    outcome = cli("trace", "list")
+    assert (outcome.code, outcome.stdout) == (0, "")
+    assert "No run has left a trace" in outcome.stderr
+    outcome = cli("trace", "view")
+    assert outcome.code == 2
+    assert "No trace of run 'last'" in outcome.stderr
+
+
+def test_a_run_is_listed_and_viewed(cli: Cli, serve: Serve) -> None:
+    serve([Answer(calls=[("clock", {"zone": "Asia/Tokyo"})]), Answer(text="It is late.")])
+    cli("run", "What time is it?", "-q")
+    (run,) = json.loads(cli("trace", "list", "--json").stdout)
+    assert (run["task"], run["outcome"], run["steps"]) == ("What time is it?", "done", 2)
+    assert run["run_id"][:8] in cli("trace", "list").stdout
+    shown = cli("trace", "view", run["run_id"][:8]).stdout
+    assert 'clock(zone="Asia/Tokyo")' in shown
+    assert "It is late." in shown
+    lines = cli("trace", "view", "--json").stdout.splitlines()
+    assert json.loads(lines[-1])["event"] == "end"
+
+
+def test_models_are_listed_and_described(cli: Cli) -> None:
+    profiles = json.loads(cli("models", "list", "--json").stdout)
+    assert sum(profile["default"] for profile in profiles) == 1
+    default = profiles[0]["name"]
+    assert f"{default} (default)" in cli("models", "list").stdout
+    assert f"agentkit models pull {default}" in cli("models", "info").stdout
+    assert json.loads(cli("models", "info", default, "--json").stdout)["name"] == default
+    outcome = cli("models", "info", "nothing")
+    assert outcome.code == 3
+    assert default in outcome.stderr
+
+
+def test_a_file_is_pulled_by_looking_at_it(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "mine.gguf").write_bytes(b"GGUF")
+    outcome = cli("models", "pull", str(tmp_path / "mine.gguf"))
+    assert (outcome.code, outcome.stdout.strip()) == (0, str(tmp_path / "mine.gguf"))
+    assert cli("models", "pull", str(tmp_path / "gone.gguf")).code == 3
+
+
+def test_servers_are_listed_and_a_failing_one_fails_the_test(cli: Cli, empty_folder: Path) -> None:
+    assert "There are no MCP servers" in cli("mcp", "list").stderr
+    servers = {"mcpServers": {"gone": {"command": "no-such-program", "required": True}}}
+    (empty_folder / "mcp_servers.json").write_text(json.dumps(servers), encoding="utf-8")
+    outcome = cli("mcp", "list")
+    assert outcome.code == 0
+    assert "failed" in outcome.stdout
+    assert "✗ MCP 'gone'" in outcome.stderr
+    assert cli("mcp", "test").code == 5
+    assert json.loads(cli("mcp", "test", "gone", "--json").stdout)[0]["status"] == "failed"
+    assert cli("mcp", "test", "other").code == 2
+    assert cli("mcp", "test", "--file", "none.json").code == 3
+
+
+def _doctor(cli: Cli) -> tuple[int, dict[tuple[str, str], dict[str, str]]]:
+    outcome = cli("doctor", "--json")
+    said = json.loads(outcome.stdout)
+    assert said["exit_code"] == outcome.code
+    return outcome.code, {(one["group"], one["name"]): one for one in said["checks"]}
+
+
+def test_the_doctor_finds_a_healthy_server(cli: Cli, serve: Serve) -> None:
+    serve([])
+    code, found = _doctor(cli)
+    assert code == 0
+    message = found["model", "server"]["message"]
+    assert "qwen3-scripted on sglang" in message
+    assert "8,192 tokens of context" in message
+    assert found["tools", "code_interpreter"]["message"] == "6 * 7 gives 42"
+    assert found["mcp", "servers"]["message"] == "none configured"
+    assert {one["status"] for one in found.values()} == {"ok"}
+
+
+def test_the_doctor_says_what_is_wrong_and_how_to_mend_it(
+    cli: Cli, empty_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AGENTKIT_BASE_URL", "http://127.0.0.1:9/v1")
+    servers = {"mcpServers": {"gone": {"command": "no-such-program"}}}
+    (empty_folder / "mcp_servers.json").write_text(json.dumps(servers), encoding="utf-8")
+    code, found = _doctor(cli)
+    assert code == 4
+    assert found["model", "server"]["status"] == "fail"
+    assert found["model", "server"]["fix"]
+    assert found["mcp", "gone"]["status"] == "warn"  # a run goes on without it
+    shown = cli("doctor")
+    assert shown.code == 4
+    assert "\n    → " in shown.stdout
+
+
+def test_the_doctor_fails_for_a_required_server(cli: Cli, serve: Serve, empty_folder: Path) -> None:
+    serve([])
+    servers = {"mcpServers": {"gone": {"command": "no-such-program", "required": True}}}
+    (empty_folder / "mcp_servers.json").write_text(json.dumps(servers), encoding="utf-8")
+    assert _doctor(cli)[0] == 5
+
+
+def test_the_doctor_fails_for_settings_first(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AGENTKIT_ENGINE", "magic")
+    code, found = _doctor(cli)
+    assert code == 3
+    assert "AGENTKIT_ENGINE" in found["settings", "settings"]["message"]
+
+
+def test_without_a_server_the_doctor_looks_at_the_weights(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("AGENTKIT_CACHE_DIR", str(tmp_path / "cache"))
+    _, found = _doctor(cli)
+    assert found["model", "weights"]["status"] == "warn"
+    assert found["model", "weights"]["fix"].startswith("agentkit models pull ")

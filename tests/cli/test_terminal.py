@@ -1,0 +1,132 @@
+import os
+import pty
+import re
+import select
+import signal
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from agentkit.testing import Answer, Fault
+
+if TYPE_CHECKING:
+    import subprocess
+
+Start = Callable[..., "subprocess.Popen[str]"]
+Serve = Callable[..., Any]
+
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+class Screen:
+    """The other end of a terminal."""
+
+    def __init__(self, ours: int) -> None:
+        self._ours = ours
+        self.raw = ""
+
+    @property
+    def text(self) -> str:
+        return _ESCAPES.sub("", self.raw).replace("\r", "")
+
+    def read_until(self, what: str, seconds: float = 30.0) -> None:
+        end = time.monotonic() + seconds
+        while what not in self.text:
+            ready, _, _ = select.select([self._ours], [], [], max(0.0, end - time.monotonic()))
+            assert ready, f"{what!r} never came, but: {self.text}"
+            try:
+                piece = os.read(self._ours, 65_536)
+            except OSError:  # the program has ended
+                piece = b""
+            assert piece, f"{what!r} never came, but: {self.text}"
+            self.raw += piece.decode(errors="replace")
+
+    def read_rest(self) -> None:
+        while True:
+            try:
+                piece = os.read(self._ours, 65_536)
+            except OSError:
+                return
+            if not piece:
+                return
+            self.raw += piece.decode(errors="replace")
+
+    def type(self, text: str) -> None:
+        os.write(self._ours, text.encode())
+
+
+@contextmanager
+def _screen() -> Generator[tuple[Screen, int]]:
+    ours, theirs = pty.openpty()
+    try:
+        yield Screen(ours), theirs
+    finally:
+        os.close(ours)
+
+
+@pytest.fixture
+def on_terminal(start: Start) -> Iterator[Callable[..., tuple[Any, Screen]]]:
+    """Start a command on a terminal of its own; stdout may go elsewhere."""
+    with _screen() as (screen, theirs):
+
+        def launch(*arguments: str, **options: Any) -> tuple[Any, Screen]:
+            streams = {"stdin": theirs, "stdout": theirs, "stderr": theirs} | options
+            process = start(*arguments, start_new_session=True, **streams)
+            os.close(theirs)
+            return process, screen
+
+        yield launch
+
+
+def test_a_terminal_sees_steps_as_they_happen_and_the_answer_below(
+    serve: Serve, on_terminal: Any
+) -> None:
+    serve(
+        [
+            Answer(thinking="I look at the clock.", calls=[("clock", {"zone": "Asia/Tokyo"})]),
+            Answer(text="It is \x1b]0;late\x07."),
+        ]
+    )
+    process, screen = on_terminal("run", "What time is it?")
+    screen.read_until("agentkit trace view")
+    screen.read_rest()
+    assert process.wait(30) == 0
+    assert "◆ thought" in screen.text
+    assert '▸ clock(zone="Asia/Tokyo")' in screen.text
+    assert "2 steps · 1 call" in screen.text
+    assert "\nIt is ]0;late.\n\n2 steps" in screen.text  # an answer cannot steer the terminal
+    assert "\x1b]0;" not in screen.raw
+    assert screen.raw.count("\x1b[?25l") == screen.raw.count("\x1b[?25h")  # the cursor is back
+
+
+def test_ctrl_c_on_a_terminal_leaves_it_as_it_was(serve: Serve, on_terminal: Any) -> None:
+    server = serve(Answer(text="one two three four", fault=Fault("stall", after=3)))
+    process, screen = on_terminal("run", "count")
+    screen.read_until("one")  # what it writes is shown while it writes
+    process.send_signal(signal.SIGINT)
+    screen.read_until("Press Ctrl-C again")
+    process.send_signal(signal.SIGINT)
+    screen.read_rest()
+    assert process.wait(30) == 130
+    assert "Stopping now." in screen.text
+    assert "✗ Cancelled." in screen.text
+    assert server.disconnects == 1
+    assert screen.raw.count("\x1b[?25l") == screen.raw.count("\x1b[?25h")
+
+
+def test_a_conversation_at_the_prompt(serve: Serve, on_terminal: Any) -> None:
+    serve([Answer(text="Hello Ada."), Answer(text="You are Ada.")])
+    process, screen = on_terminal("chat", env={"PROMPT_TOOLKIT_NO_CPR": "1"})
+    screen.read_until("to leave.\n>")
+    screen.type("I am Ada\r")
+    screen.read_until("Hello Ada.")
+    screen.type("/usage\r")
+    screen.read_until("1 requests")
+    screen.type("Who am I?\r")
+    screen.read_until("You are Ada.")
+    screen.type("\x04")
+    screen.read_rest()
+    assert process.wait(30) == 0
