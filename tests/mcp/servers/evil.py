@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-MODE = sys.argv[1]
+MODE = sys.argv[1] if len(sys.argv) > 1 else ""
 FOLDER = Path(sys.argv[2]) if len(sys.argv) > 2 else None
 OBJECT = {"type": "object"}
 SLEEPER = "import time, signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
@@ -262,4 +262,5 @@ def main() -> None:
         time.sleep(1)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -17,4 +17,5 @@ async def main() -> None:
         await anyio.sleep_forever()
 
 
-anyio.run(main)
+if __name__ == "__main__":
+    anyio.run(main)
