@@ -23,7 +23,7 @@ _TAIL = 65_536  # bytes read from the end of a file to find its last line
 
 @dataclass(slots=True)
 class _Open:
-    path: Path
+    path: str
     torn: bool = False
 
 
@@ -38,6 +38,7 @@ class TraceFiles:
         self.folder = folder
         self._open: dict[str, _Open] = {}
         self._made = False
+        self._moment = (0, "")
 
     def append(self, run_id: str, started: float, text: str) -> None:
         """Append whole lines to the file of a run.
@@ -47,7 +48,7 @@ class TraceFiles:
         """
         target = self._open.get(run_id)
         if target is None:
-            target = self._open[run_id] = _Open(self.folder / _file_name(run_id, started))
+            target = self._open[run_id] = _Open(f"{self.folder}/{self._file_name(run_id, started)}")
         data = f"{text}\n".encode(errors="backslashreplace")
         file = self._descriptor(target.path)
         try:
@@ -63,7 +64,14 @@ class TraceFiles:
         """Keep nothing of a run that has ended."""
         self._open.pop(run_id, None)
 
-    def _descriptor(self, path: Path) -> int:
+    def _file_name(self, run_id: str, started: float) -> str:
+        second = int(started)
+        if second != self._moment[0]:
+            moment = datetime.fromtimestamp(second, UTC)
+            self._moment = (second, f"{moment:%Y%m%d-%H%M%S}")
+        return f"{self._moment[1]}-{_UNSAFE.sub('_', run_id)}.jsonl"
+
+    def _descriptor(self, path: str) -> int:
         if not self._made:
             self.folder.parent.mkdir(parents=True, exist_ok=True)
             self.folder.mkdir(mode=0o700, exist_ok=True)
@@ -80,11 +88,6 @@ def _write_all(file: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(file, view) :]
-
-
-def _file_name(run_id: str, started: float) -> str:
-    moment = datetime.fromtimestamp(started, UTC).strftime("%Y%m%d-%H%M%S")
-    return f"{moment}-{_UNSAFE.sub('_', run_id)}.jsonl"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ import json
 import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from json.encoder import encode_basestring
 from typing import TypeAlias
 
 from pydantic_core import PydanticSerializationError, to_json
@@ -90,27 +91,23 @@ def _body(entry: Entry) -> str:
     match entry:
         case CallFinished():
             return (
-                f'"step":{entry.step},"call_id":{_quoted(entry.call_id)},'
-                f'"name":{_quoted(entry.name)},"text":{_quoted(entry.text)},'
+                f'"step":{entry.step},"call_id":{encode_basestring(entry.call_id)},'
+                f'"name":{encode_basestring(entry.name)},"text":{encode_basestring(entry.text)},'
                 f'"ok":{"true" if entry.ok else "false"},"seconds":{entry.seconds!r}'
             )
         case CallStarted():
             return (
-                f'"step":{entry.step},"call_id":{_quoted(entry.call_id)},'
-                f'"name":{_quoted(entry.name)},'
+                f'"step":{entry.step},"call_id":{encode_basestring(entry.call_id)},'
+                f'"name":{encode_basestring(entry.name)},'
                 f'"arguments":{to_json(without_secrets(entry.arguments)).decode()}'
             )
         case Joined():
             extra = ',"discarded":true' if entry.discarded else ""
-            return f'"step":{entry.step},"text":{_quoted(entry.text)}{extra}'
+            return f'"step":{entry.step},"text":{encode_basestring(entry.text)}{extra}'
         case RunStarted():  # the process, so that a reader can tell a crash from a run under way
             return f'{to_json(entry).decode()[1:-1]},"pid":{os.getpid()}'
         case _:
             return to_json(entry).decode()[1:-1]
-
-
-def _quoted(text: str) -> str:
-    return to_json(text).decode()
 
 
 def _patient_body(entry: Entry) -> str:

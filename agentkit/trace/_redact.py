@@ -21,19 +21,16 @@ _SECRET_ARGUMENT = re.compile(
 )
 _HARMLESS = frozenset({"changeme", "default", "disabled", "enabled", "nothing", "not-needed"})
 
-# A pattern runs only on text that holds one of its marks: looking for a mark costs next to nothing.
-_PATTERNS: tuple[tuple[tuple[str, ...], re.Pattern[str], str], ...] = (
+_PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (
-        ("earer ",),
         re.compile(r"\b([Bb]earer) +(?:(?=[^\s\"]*\d)[\w.~+/=-]{6,}|[\w.~+/=-]{20,})", re.ASCII),
         rf"\1 {MASK}",
     ),
     (
-        ("sk-", "hf_", "ghp_", "github_pat_"),
         re.compile(r"(?<![A-Za-z0-9])(?:sk-[\w-]{8,}|(?:hf|ghp|github_pat)_\w{16,})", re.ASCII),
         MASK,
     ),
-    (("://",), re.compile(r"://[^\s/@\"\\<>]+@"), f"://{MASK}@"),
+    (re.compile(r"://[^\s/@\"\\<>]+@"), f"://{MASK}@"),
 )
 
 
@@ -53,11 +50,9 @@ class Redactor:
         for secret in self._secrets:
             if secret in text:
                 text = text.replace(secret, MASK)
-        for marks, pattern, mask in _PATTERNS:
-            for mark in marks:
-                if mark in text:
-                    text = pattern.sub(mask, text)
-                    break
+        if _may_hold_secret(text):
+            for pattern, mask in _PATTERNS:
+                text = pattern.sub(mask, text)
         return text
 
 
@@ -98,6 +93,18 @@ def _masked(value: object) -> object:
     if isinstance(value, list):
         return [_masked(inner) for inner in cast("list[object]", value)]
     return value
+
+
+def _may_hold_secret(text: str) -> bool:
+    """Look for what every pattern needs; ten times as fast as the patterns."""
+    return (
+        "://" in text
+        or "earer " in text
+        or "sk-" in text
+        or "hf_" in text
+        or "ghp_" in text
+        or "github_pat_" in text
+    )
 
 
 def _worth_hiding(value: str) -> bool:
