@@ -22,6 +22,11 @@ _SIGNALS = {
 _LOG_MARKS = (
     (("failed to allocate", "bad_alloc", "out of memory"), "Memory ran out.", _LESS_MEMORY),
     (
+        ("libgomp",),
+        "The system library libgomp.so.1 is missing.",
+        "Install it: apt install libgomp1, or the like of your system.",
+    ),
+    (
         ("No module named 'xllamacpp'", "xllamacpp.abi3"),
         "xllamacpp cannot be imported.",
         "Install the extra: pip install 'qwen-agentkit[local]'.",
@@ -31,11 +36,11 @@ _LOG_MARKS = (
         "llama.cpp cannot read the weights.",
         "Check that the file is a complete GGUF of a model llama.cpp supports.",
     ),
-    (("bind", "listen"), "The port is taken.", "Start again: another port will be chosen."),
+    (("couldn't bind",), "The port is taken.", "Start again: another port will be chosen."),
 )
 
 
-def explain_death(code: int, log: Path, *, deaths: int = 1) -> EngineError:
+def explain_death(code: int, log: Path, deaths: int = 1) -> EngineError:
     """Return the error to raise for an engine that ended with that exit status."""
     tail = read_tail(log)
     cause, hint = _likely_cause(code, tail)

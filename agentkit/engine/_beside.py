@@ -5,6 +5,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
+from anyio import to_thread
+
+from agentkit.engine._values import Progress, ProgressCallback
 
 _TICK_SECONDS = 0.3
 
@@ -25,12 +28,20 @@ async def beside(task: Callable[[], Coroutine[Any, Any, None]]) -> AsyncGenerato
 
 
 @asynccontextmanager
-async def reporting(report: Callable[[], None]) -> AsyncGenerator[None]:
-    """Call `report` at once and a few times a second until the block ends."""
+async def reporting(
+    progress: ProgressCallback, measure: Callable[[], Progress], *, blocks: bool = False
+) -> AsyncGenerator[None]:
+    """Report what `measure` returns, at once and a few times a second, until the block ends.
+
+    Args:
+        progress: who is told, in the event loop.
+        measure: how far it has come.
+        blocks: `measure` looks at files: call it in a worker thread.
+    """
 
     async def repeat() -> None:
         while True:
-            report()
+            progress(await to_thread.run_sync(measure) if blocks else measure())
             await anyio.sleep(_TICK_SECONDS)
 
     async with beside(repeat):

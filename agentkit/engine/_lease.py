@@ -145,7 +145,7 @@ async def _find_or_start(spec: EngineSpec) -> Lease:
         except EngineError:
             await stream.aclose()
             if found is None:  # else we met an engine that was about to stop
-                raise explain_death(1, spec.log) from None
+                raise await to_thread.run_sync(explain_death, 1, spec.log) from None
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await stream.aclose()

@@ -2,9 +2,17 @@
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, StringConstraints, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from agentkit.errors import ConfigurationError
 
@@ -56,6 +64,12 @@ class Weights(_Table):
     path: Path | None = None
     hub: HubSource | None = None
     index: IndexSource | None = None
+
+    @model_validator(mode="after")
+    def _parts_have_a_hash(self) -> Self:
+        if self.index is not None and self.sha256 is None:
+            raise ValueError("parts of a package index need a sha256")
+        return self
 
 
 class EngineOptions(_Table):
@@ -156,7 +170,7 @@ def _profile_of(weights: Path) -> Profile:
         licence="as its author says",
         small=size < _SMALL_BYTES,
         quantised=not any(mark in weights.stem.lower() for mark in ("f16", "f32", "bf16")),
-        weights=Weights(file=weights.name, size=size, path=weights.absolute()),
+        weights=Weights(file=weights.name, size=size or None, path=weights.absolute()),
     )
 
 

@@ -13,6 +13,7 @@ from anyio import to_thread
 
 from agentkit.engine._beside import reporting
 from agentkit.engine._digest import Digest
+from agentkit.engine._disk import check_space, count_bytes
 from agentkit.engine._hub import fetch_from_hub
 from agentkit.engine._index import fetch_from_index
 from agentkit.engine._profiles import Profile, Weights
@@ -99,11 +100,7 @@ def _sources(
 async def _verify(path: Path, sha256: str, progress: ProgressCallback, *, remove: bool) -> None:
     total = (await anyio.Path(path).stat()).st_size
     digest = Digest()
-
-    def report() -> None:
-        progress(Progress("verify", digest.done, total, path.name))
-
-    async with reporting(report):
+    async with reporting(progress, lambda: Progress("verify", digest.done, total, path.name)):
         found = await to_thread.run_sync(digest.read, path)
     if found == sha256:
         return
@@ -152,18 +149,9 @@ def _work_folder(target: Path) -> Path:
 
 
 def _check_space(weights: Weights, target: Path) -> None:
-    if weights.size is None:
-        return
-    work = _work_folder(target)
-    have = sum(file.stat().st_size for file in work.rglob("*") if file.is_file())
-    need = int(weights.size * _ROOM) - have
-    free = shutil.disk_usage(target.parent).free
-    if free < need:
-        raise WeightsError(
-            f"{weights.file} needs {need / 1e9:.1f} GB in {target.parent}, "
-            f"and only {free / 1e9:.1f} GB are free.",
-            hint="Free space there, or point AGENTKIT_CACHE_DIR at a larger disk.",
-        )
+    if weights.size is not None:
+        need = int(weights.size * _ROOM) - count_bytes(_work_folder(target))
+        check_space(weights.file, target.parent, need)
 
 
 @asynccontextmanager

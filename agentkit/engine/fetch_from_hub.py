@@ -9,6 +9,7 @@ import json
 import re
 import sys
 from importlib import import_module
+from types import TracebackType
 from typing import Any
 
 _REACH_SECONDS = 5.0
@@ -17,14 +18,16 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 def main() -> None:
     """Fetch the file that the first argument describes."""
+    sys.excepthook = _say_what_was_not_foreseen
     order = json.loads(sys.argv[1])
     try:
         hub: Any = import_module("huggingface_hub")  # 0.3 s: not in the caller's process
+        constants: Any = import_module("huggingface_hub.constants")
         errors: Any = import_module("huggingface_hub.errors")
     except ImportError:
         _say(error="huggingface_hub is not installed.")
         return
-    if hub.constants.is_offline_mode():
+    if constants.HF_HUB_OFFLINE:
         _say(error="HF_HUB_OFFLINE forbids to ask it.")
         return
     try:
@@ -32,7 +35,7 @@ def main() -> None:
     except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, ValueError) as error:
         _say(error=_first_line(error))
     except (errors.HTTPError, OSError) as error:  # whichever HTTP library the hub's client uses
-        _say(error=f"{hub.constants.ENDPOINT} cannot be reached: {_first_line(error)}")
+        _say(error=f"{constants.ENDPOINT} cannot be reached: {_first_line(error)}")
 
 
 def _fetch(hub: Any, order: dict[str, str]) -> None:
@@ -53,6 +56,12 @@ def _fetch(hub: Any, order: dict[str, str]) -> None:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _say_what_was_not_foreseen(
+    kind: type[BaseException], error: BaseException, _traceback: TracebackType | None
+) -> None:
+    _say(error=f"{kind.__name__}: {_first_line(error)}")
 
 
 def _say(**values: object) -> None:

@@ -12,6 +12,10 @@ import sys
 from importlib import import_module
 from typing import Any
 
+_PROMPT_CACHE_MIB = (
+    512  # prompts of conversations that left their slot; llama.cpp takes up to 8 GiB
+)
+_WARNINGS = 2  # llama.cpp's verbosity: six lines a request, at 3, would fill the disk of a server
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -21,9 +25,9 @@ def main() -> None:
     options = json.loads(sys.stdin.readline())
     try:
         server = _open_server(options)
-    except (RuntimeError, ImportError) as error:  # llama.cpp has written why to standard error
-        print(f"agentkit: {error}", file=sys.stderr, flush=True)  # noqa: T201 - the engine's log
-        os._exit(3)
+    except (RuntimeError, ImportError) as error:  # llama.cpp says why in the log, at its leisure:
+        sys.stderr.write(f"agentkit: {error}\n")
+        sys.exit(3)  # no os._exit, which would lose those lines
     sys.stdout.write(json.dumps({"url": server.listening_address}) + "\n")
     sys.stdout.flush()
     sys.stdin.read()
@@ -58,7 +62,10 @@ def _open_server(options: dict[str, Any]) -> Any:
     params.n_ctx = options["context_tokens"] * options["slots"]
     params.cpuparams.n_threads = options["threads"]
     params.use_jinja = True
+    params.cache_ram_mib = _PROMPT_CACHE_MIB
+    params.fit_params = False  # a dry run that loads the file twice and fits nothing on a processor
     params.ui = False
+    params.verbosity = _WARNINGS
     return xllamacpp.Server(params)
 
 

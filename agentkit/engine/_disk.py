@@ -1,0 +1,26 @@
+"""Room on disk: what a download takes, and what it may."""
+
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+from agentkit.errors import WeightsError
+
+
+def count_bytes(folder: Path) -> int:
+    """Return the bytes of all files below a folder, while another process writes there."""
+    total = 0
+    for path in folder.rglob("*"):
+        with suppress(OSError):  # moved or removed meanwhile
+            total += path.lstat().st_size if path.is_file() else 0
+    return total
+
+
+def check_space(name: str, folder: Path, need: int) -> None:
+    """Raise `WeightsError` unless that many bytes are free."""
+    free = shutil.disk_usage(folder).free
+    if free < need:
+        raise WeightsError(
+            f"{name} needs {need / 1e9:.1f} GB in {folder}, and only {free / 1e9:.1f} GB are free.",
+            hint="Free space there, or point AGENTKIT_CACHE_DIR at a larger disk.",
+        )
