@@ -15,22 +15,26 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
 from agentkit import CallFinished, CallStarted, Event, NoticeGiven, Runtime, read_settings
 from agentkit.agent import Agent
 from agentkit.events import as_record
+from agentkit.models import open_pool
 from bench.checks import Answer
 from bench.pages import serve_pages
 from bench.scores import Score, print_scores, write_page
 from bench.taskset import Task, all_tasks
+
+if TYPE_CHECKING:
+    from agentkit.protocols import Model
 
 MODES: dict[str, dict[str, object]] = {
     "native": {"tool_calls": "native", "plan": False},
@@ -108,16 +112,22 @@ async def do_task(agent: Agent, mode: str, task: Task) -> tuple[Score, list[Even
 
 @asynccontextmanager
 async def _agent(mode: str, given: argparse.Namespace) -> AsyncGenerator[Agent]:
-    with tempfile.TemporaryDirectory() as folder:
+    async with AsyncExitStack() as stack:
         settings = read_settings(
-            engine="url" if given.base_url else "embedded",
-            base_url=given.base_url,
+            engine="embedded",
             weights=given.weights,
-            state_dir=Path(folder),
+            state_dir=Path(stack.enter_context(tempfile.TemporaryDirectory())),
             **MODES[mode],
         )
-        async with Runtime.open(settings, with_mcp=False) as runtime:
-            yield runtime.agent(instructions=given.instructions)
+        model: Model | None = None
+        if given.base_url is not None:
+            pool = await stack.enter_async_context(open_pool())
+            model = await pool.connect(
+                given.base_url, tool_calls=settings.tool_calls, small=True, quantised=True
+            )
+        opening = Runtime.open(settings, model=model, with_mcp=False)
+        runtime = await stack.enter_async_context(opening)
+        yield runtime.agent(instructions=given.instructions)
 
 
 async def _main(given: argparse.Namespace) -> Bench:
@@ -142,7 +152,7 @@ def main() -> int:
     parser.add_argument("--repeat", type=int, default=1, help="runs of each task and mode")
     parser.add_argument("--jobs", type=int, default=2, help="runs at once")
     parser.add_argument("--weights", help="a GGUF file; the default weights where not given")
-    parser.add_argument("--base-url", help="of a server that runs already")
+    parser.add_argument("--base-url", help="of a server that runs a small model already")
     parser.add_argument("--instructions", default="", help="system prompt of the agent")
     parser.add_argument("--json", type=Path, help="keep every run with its events here")
     parser.add_argument("--write", action="store_true", help="write docs/small-models.md")
