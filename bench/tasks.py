@@ -26,6 +26,7 @@ import anyio
 
 from agentkit import CallFinished, CallStarted, Event, NoticeGiven, Runtime, read_settings
 from agentkit.agent import Agent
+from agentkit.errors import EngineError, ModelUnavailableError
 from agentkit.events import as_record
 from agentkit.models import open_pool
 from bench.checks import Answer
@@ -86,6 +87,8 @@ async def do_task(agent: Agent, mode: str, task: Task) -> tuple[Score, list[Even
     async with agent.start(task.text) as run:
         events = [event async for event in run]
         result = await run.result()
+    if isinstance(result.error, (EngineError, ModelUnavailableError)):
+        raise result.error  # the server is gone: that says nothing about the model
     answer = Answer(result.text, began, datetime.now(UTC))
     problem = f"stopped: {result.stop}" if result.stop != "done" else task.check(answer)
     begun = {event.call_id: event.name for event in events if isinstance(event, CallStarted)}
