@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import anyio.lowlevel
 import pytest
 from anyio import to_thread
 
@@ -121,7 +120,7 @@ def test_a_server_that_keeps_ending_is_left_alone_for_a_while(
         config = ServerConfig(name="doomed", command="x", call_seconds=math.inf)
         async with anyio.create_task_group() as tasks:
             server = server_module.Server(config, Timeouts(), tasks.start_soon, {}, None)
-            await anyio.lowlevel.checkpoint()
+            await server.connection.opened.wait()
             for _ in range(5):
                 with pytest.raises(ToolError, match="could not be started again: exit code 1"):
                     await server.call("x", {}, None)
