@@ -8,13 +8,14 @@ answer from the collected results, where no call is possible.
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from agentkit.events import PlanMade
 from agentkit.loop._plan import ask
 from agentkit.loop._pursue import pursue, take_turn
 from agentkit.loop._state import RunState
 from agentkit.messages import (
+    JsonObject,
     Message,
     ModelTurn,
     PlanStep,
@@ -25,55 +26,67 @@ from agentkit.messages import (
 )
 from agentkit.toolkit import capped
 
-_NO_TOOL = "none"
+Source: TypeAlias = Literal["tools", "memory", "nobody"]
+
 _MOST_FACTS = 5
 _TRIES = 2
-_FACT_CHARS = 4000  # of one result; a small model on a CPU reads 20 tokens in the time of one word
+_FACT_CHARS = 4000  # of one result; a small model on a CPU takes half a second for a line of it
 
 _PLAN_PROMPT = """\
-You plan which tool calls a task needs. You do not solve it. Reply with JSON only.
+You plan how a task gets its answer. You do not solve it. Reply with JSON only.
+"answer_from" is one of:
+- "tools": what is true now or today, what stands on a page, and everything to compute, count, \
+convert, sort or change. Then "calls" lists one call for each thing to find out, with the names, \
+numbers and addresses of the task.
+- "memory": common knowledge, words, translations, small talk.
+- "nobody": private facts that neither a tool nor you can know.
 Tools:
-{tools}
-One entry for each call: "need" says what the call must find out, with the names, numbers and \
-addresses of the task; "tool" says which tool finds it out. Calculations, dates, counting and \
-text work are calls too. No call for common knowledge, translation or small talk, and none for \
-what no tool can find out: then the list is empty."""
+{tools}"""
 
-# The tools of the examples are not those of the run: they teach the form, not the choice.
-_PLAN_EXAMPLES: tuple[Message, ...] = (
-    UserMessage("What is the weather in Oslo and in Rome?"),
-    ModelTurn(
-        text='{"facts": [{"need": "weather in Oslo", "tool": "weather"}, '
-        '{"need": "weather in Rome", "tool": "weather"}]}'
+# The tools of the examples are not those of the run: they teach the form, not the choice. "nobody"
+# stands beside "tools", not among the tools: as the name of a tool it drew half of all calls.
+_EXAMPLES: tuple[tuple[str, Source, tuple[PlanStep, ...]], ...] = (
+    (
+        "What is the weather in Oslo and in Rome?",
+        "tools",
+        (PlanStep("weather in Oslo", "weather"), PlanStep("weather in Rome", "weather")),
     ),
-    UserMessage("Who wrote Hamlet?"),
-    ModelTurn(text='{"facts": []}'),
-    UserMessage("How heavy are 8 of the boxes on http://shop.example/box?"),
-    ModelTurn(
-        text='{"facts": [{"need": "weight of one box on http://shop.example/box", '
-        '"tool": "read_page"}, {"need": "8 times the weight of one box", "tool": "calculator"}]}'
+    ("Who wrote Hamlet?", "memory", ()),
+    ("How many kilograms are 5 pounds?", "tools", (PlanStep("5 pounds in kilograms", "program"),)),
+    ("How loud is it in my garden?", "nobody", ()),
+    (
+        "How heavy are 8 of the boxes on http://shop.example/box?",
+        "tools",
+        (
+            PlanStep("weight of one box on http://shop.example/box", "read_page"),
+            PlanStep("8 times the weight of one box", "program"),
+        ),
     ),
-    UserMessage("What is my neighbour called?"),
-    ModelTurn(text='{"facts": []}'),
+    ("Which weekday was 3 May 1999?", "tools", (PlanStep("weekday of 3 May 1999", "program"),)),
+    ("What is the plural of 'mouse'?", "memory", ()),
 )
 
 _FACT_PROMPT = """\
 Task: {task}
 {known}Make one call of {tool} that finds out: {need}"""
 
-_ANSWER_PROMPT = """\
+_AGAIN = "That call failed. Make a different call of {tool} that avoids this error."
+
+_ANSWER_PROMPTS: Mapping[Source, str] = {
+    "tools": """\
 {task}
 
 Found out with tools just now:
 {facts}
 
 Answer from this in one or two sentences. Copy numbers, times and names exactly. \
-If something was not found, say that you could not find it; never guess."""
-
-_PLAIN_PROMPT = """\
+If something was not found, say that you could not find it; never guess.""",
+    "memory": "{task}\n\nAnswer in one or two sentences.",
+    "nobody": """\
 {task}
 
-Answer in one or two sentences. If you cannot know the answer, say so; never guess."""
+Neither you nor your tools can know this. Say in one sentence that you do not know it; never guess.""",
+}
 
 
 async def gather_facts(state: RunState) -> str:
@@ -83,27 +96,29 @@ async def gather_facts(state: RunState) -> str:
         Stopped: a limit was reached, or the run goes in circles.
         AgentkitError: the model could not be asked, or gave nothing usable.
     """
-    steps = await _plan_facts(state)
-    if steps is None:
+    planned = await _plan_facts(state)
+    if planned is None:
         state.notice("The plan could not be read; going on without one.")
         return await pursue(state)
-    state.plan = steps
-    state.emit(PlanMade(step=state.steps, steps=steps))
+    source, state.plan = planned
+    state.emit(PlanMade(step=state.steps, steps=state.plan))
     found: list[tuple[PlanStep, ToolResult]] = []
-    for step in steps:
-        if step.tool:
-            result = await _get_fact(state, step, found)
-            found.append((step, result))
-    return await _answer(state, found)
+    for step in state.plan:
+        found.append((step, await _get_fact(state, step, found)))
+    return await _answer(state, source, found)
 
 
-async def _plan_facts(state: RunState) -> tuple[PlanStep, ...] | None:
-    prompt = _PLAN_PROMPT.format(tools=_tool_lines(state.registry.specs))
+async def _plan_facts(state: RunState) -> tuple[Source, tuple[PlanStep, ...]] | None:
+    messages: list[Message] = [
+        SystemMessage(_PLAN_PROMPT.format(tools=_tool_lines(state.registry.specs)))
+    ]
+    for task, source, steps in _EXAMPLES:
+        messages += [UserMessage(task), ModelTurn(text=_write_plan(source, steps))]
     names = [spec.name for spec in state.registry.specs]
     turn = await ask(
         state,
         "plan",
-        messages=[SystemMessage(prompt), *_PLAN_EXAMPLES, UserMessage(_in_context(state))],
+        messages=[*messages, UserMessage(_in_context(state))],
         tools=(),
         schema=_plan_schema(names),
         thinking=False,
@@ -118,7 +133,7 @@ async def _get_fact(
     prompt = _FACT_PROMPT.format(
         task=state.task, known=_known(found), tool=step.tool, need=step.need
     )
-    messages: list[Message] = [*_history(state), UserMessage(prompt)]
+    messages: list[Message] = [*_instructions(state), UserMessage(prompt)]
     result = ToolResult(call_id="", name=step.tool, text="No call was made.", ok=False)
     for _ in range(_TRIES):
         turn = await ask(
@@ -132,15 +147,15 @@ async def _get_fact(
         result = _last_result(state)
         if result.ok:
             break
-        messages += [one, result]
+        messages += [one, result, UserMessage(_AGAIN.format(tool=step.tool))]
     return result
 
 
-async def _answer(state: RunState, found: list[tuple[PlanStep, ToolResult]]) -> str:
-    facts = _fact_lines(found)
-    form = _ANSWER_PROMPT if found else _PLAIN_PROMPT
-    prompt = form.format(task=state.task, facts=facts)
-    messages: list[Message] = [*_history(state), UserMessage(prompt)]
+async def _answer(
+    state: RunState, source: Source, found: Sequence[tuple[PlanStep, ToolResult]]
+) -> str:
+    prompt = _ANSWER_PROMPTS[source].format(task=_in_context(state), facts=_fact_lines(found))
+    messages: list[Message] = [*_instructions(state), UserMessage(prompt)]
     while True:
         turn = await ask(state, "answer", messages=messages, tools=(), thinking=False)
         if turn.text.strip():
@@ -157,6 +172,10 @@ def _history(state: RunState) -> list[Message]:
     return []
 
 
+def _instructions(state: RunState) -> list[Message]:
+    return [entry for entry in _history(state) if isinstance(entry, SystemMessage)]
+
+
 def _tool_lines(specs: tuple[ToolSpec, ...]) -> str:
     return "\n".join(f"- {spec.name}: {_first_sentence(spec.description)}" for spec in specs)
 
@@ -166,31 +185,51 @@ def _first_sentence(text: str) -> str:
 
 
 def _plan_schema(names: list[str]) -> Mapping[str, Any]:
-    fact = {
-        "type": "object",
-        "properties": {
-            "need": {"type": "string", "maxLength": 160},
-            "tool": {"type": "string", "enum": [*names, _NO_TOOL]},
-        },
-        "required": ["need", "tool"],
-        "additionalProperties": False,
+    call = {
+        "tool": {"type": "string", "enum": names},
+        "question": {"type": "string", "maxLength": 160},
+    }
+    calls = {
+        "type": "array",
+        "minItems": 1,
+        "maxItems": _MOST_FACTS,
+        "items": _object(call),
     }
     return {
+        "anyOf": [
+            _object({"answer_from": {"const": "tools"}, "calls": calls}),
+            _object({"answer_from": {"enum": ["memory", "nobody"]}}),
+        ]
+    }
+
+
+def _object(properties: Mapping[str, Any]) -> JsonObject:
+    return {
         "type": "object",
-        "properties": {"facts": {"type": "array", "maxItems": _MOST_FACTS, "items": fact}},
-        "required": ["facts"],
+        "properties": properties,
+        "required": list(properties),
         "additionalProperties": False,
     }
 
 
-def _read_plan(text: str, names: list[str]) -> tuple[PlanStep, ...] | None:
+def _write_plan(source: Source, steps: Sequence[PlanStep]) -> str:
+    plan: JsonObject = {"answer_from": source}
+    if source == "tools":
+        plan["calls"] = [{"tool": step.tool, "question": step.need} for step in steps]
+    return json.dumps(plan)
+
+
+def _read_plan(text: str, names: list[str]) -> tuple[Source, tuple[PlanStep, ...]] | None:
     try:
-        facts: list[dict[str, str]] = json.loads(text)["facts"]
-        steps = [PlanStep(str(fact["need"]), str(fact["tool"])) for fact in facts]
-    except (ValueError, KeyError, TypeError):
+        plan = json.loads(text)
+        source, calls = plan["answer_from"], plan.get("calls", [])
+        steps = [PlanStep(str(call["question"]), str(call["tool"])) for call in calls]
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None
-    unique = dict.fromkeys(steps)
-    return tuple(step if step.tool in names else PlanStep(step.need) for step in unique)
+    known = tuple(step for step in dict.fromkeys(steps) if step.tool in names)
+    if source not in _ANSWER_PROMPTS or (source == "tools" and not known):
+        return None
+    return source, known
 
 
 def _known(found: Sequence[tuple[PlanStep, ToolResult]]) -> str:

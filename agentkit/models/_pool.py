@@ -14,7 +14,7 @@ from agentkit.models._client import Sampling, ServerModel
 from agentkit.models._detect import Server, detect
 from agentkit.models._dialects import Dialect, dialect_of
 from agentkit.models._guided import GuidedModel
-from agentkit.models._presets import Habit, habit_of
+from agentkit.models._presets import SMALL, Habit, habit_of
 from agentkit.policies import ToolCalls
 from agentkit.protocols import Model, ModelProfile
 from agentkit.resilience import deadline
@@ -55,8 +55,11 @@ class ModelPool:
             model: as the server lists it; the first where `None`.
             backend: "sglang", "vllm", "llamacpp" or "openai"; found by asking where `None`.
             tool_calls: how calls are asked for; "auto" chooses by server and model.
-            small: the model cannot decide by itself when it is done.
-            quantised: the weights are quantised to few bits: adds a presence penalty.
+            small: the model cannot decide by itself when it is done; it is asked narrow questions
+                only, so it is sampled with little variety.
+            quantised: the weights are quantised to few bits: adds a presence penalty, for models
+                that think. Models that do not are asked for short answers, where it would only
+                garble repeated digits.
             sampling: fields of the request that win over Qwen's presets; `None` omits one.
             strict_tools: hold arguments to their schema by grammar where the server can (SGLang).
             connect_seconds: patience with the server's answers to these questions.
@@ -89,10 +92,10 @@ class ModelPool:
             ),
             dialect,
             Sampling(
-                habit=_habit(server, dialect),
+                habit=(habit := _habit(server, dialect)),
                 qwen=_is_qwen(server, dialect),
-                quantised=quantised,
-                overrides=dict(sampling or {}),
+                quantised=quantised and habit != "never",
+                overrides={**(SMALL if small else {}), **(sampling or {})},
             ),
         )
         guided = tool_calls == "guided" or (

@@ -29,7 +29,8 @@ from agentkit.errors import (
     ModelRequestError,
     ModelUnavailableError,
 )
-from agentkit.messages import Message, ToolCall
+from agentkit.messages import Message, PlanStep, ToolCall
+from agentkit.protocols import ModelRequest
 from agentkit.testing import HANG, RecordingTool, ScriptedModel, call, echo, step
 
 MakeAgent = Callable[..., Agent]
@@ -465,35 +466,89 @@ async def test_a_failed_step_revises_the_plan_and_a_failed_check_goes_on(
     assert (await run.result()).text == "4 metres"
 
 
+def plan_of(*calls: tuple[str, str]) -> str:
+    listed = [{"tool": tool, "question": question} for tool, question in calls]
+    return json.dumps({"answer_from": "tools", "calls": listed})
+
+
 async def test_a_small_model_plans_facts_gets_each_and_answers_from_them(
     make_agent: MakeAgent,
 ) -> None:
     tool = RecordingTool("look", results=["12:00"])
-    facts = json.dumps(
-        {"facts": [{"need": "time", "tool": "look"}, {"need": "joke", "tool": "none"}]}
-    )
-    with ScriptedModel([facts, call("look", what="time"), "Noon."], small=True) as model:
+    script = [plan_of(("look", "time")), call("look", what="time"), "Noon."]
+    with ScriptedModel(script, small=True) as model:
         result = await make_agent(model, tool, echo, plan="auto").run("What time is it?")
-    assert result.text == "Noon."
+    assert (result.text, result.plan) == ("Noon.", (PlanStep("time", "look"),))
     plan, fact, answer = model.requests
     assert plan.schema is not None
     assert ([spec.name for spec in fact.tools], fact.tool_choice) == (["look"], "required")
     assert answer.tools == ()
-    assert "time: 12:00" in answer.messages[-1].text
+    assert "time: 12:00" in last_text(answer)
 
 
 async def test_a_small_model_gets_a_second_try_at_a_fact(make_agent: MakeAgent) -> None:
     tool = RecordingTool("look", results=[ToolError("no such place"), "12:00"])
-    facts = json.dumps({"facts": [{"need": "time", "tool": "look"}]})
-    script = [facts, call("look", place="x"), call("look", place="y"), "Noon."]
+    script = [plan_of(("look", "time")), call("look", place="x"), call("look", place="y"), "Noon."]
     with ScriptedModel(script, small=True) as model:
         result = await make_agent(model, tool, plan="auto").run("What time is it?")
     assert (result.text, len(tool.calls)) == ("Noon.", 2)
+    assert any(isinstance(m, ToolResult) for m in model.requests[2].messages)
 
 
-async def test_a_small_model_whose_plan_cannot_be_read_goes_on_without(
-    make_agent: MakeAgent,
+async def test_a_fact_that_was_not_found_is_named_as_such(make_agent: MakeAgent) -> None:
+    tool = RecordingTool("look", results=[ToolError("no such place")])
+    script = [plan_of(("look", "time")), call("look", n=1), call("look", n=2), "Not found."]
+    with ScriptedModel(script, small=True) as model:
+        await make_agent(model, tool, plan="auto").run("What time is it?")
+    assert "time: not found: no such place" in last_text(model.requests[-1])
+
+
+@pytest.mark.parametrize(("source", "told"), [("memory", "one or two"), ("nobody", "do not know")])
+async def test_a_small_model_is_not_made_to_call_what_no_tool_can_tell(
+    make_agent: MakeAgent, source: str, told: str
 ) -> None:
-    with ScriptedModel(["no json", "Noon."], small=True) as model:
+    with ScriptedModel([json.dumps({"answer_from": source}), "Paris."], small=True) as model:
+        result = await make_agent(model, echo, plan="auto").run("What is the capital of France?")
+    assert (result.stop, result.calls) == ("done", 0)
+    assert told in last_text(model.requests[-1])
+
+
+async def test_facts_known_already_are_told_for_the_next_call(make_agent: MakeAgent) -> None:
+    tool = RecordingTool("look", results=["47.80", "573.60"])
+    script = [plan_of(("look", "price"), ("look", "12 times")), call("look"), call("look", n=12)]
+    with ScriptedModel([*script, "573.60"], small=True) as model:
+        await make_agent(model, tool, plan="auto").run("What do 12 kettles cost?")
+    assert "price: 47.80" in last_text(model.requests[2])
+
+
+async def test_a_planned_conversation_knows_what_was_said_before(make_agent: MakeAgent) -> None:
+    script = [json.dumps({"answer_from": "memory"}), "Hello, Ada."] * 2
+    with ScriptedModel(script, small=True) as model:
+        talk = make_agent(model, echo, plan="auto").conversation()
+        await talk.run("I am Ada.")
+        await talk.run("Who am I?")
+    assert "User: I am Ada." in last_text(model.requests[2])
+    assert "User: I am Ada." in last_text(model.requests[3])
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        "no json",
+        "[]",
+        '{"answer_from": "heaven"}',
+        '{"answer_from": "tools", "calls": []}',
+        '{"answer_from": "tools", "calls": [{"tool": "nope", "question": "x"}]}',
+    ],
+)
+async def test_a_small_model_whose_plan_cannot_be_read_goes_on_without(
+    make_agent: MakeAgent, plan: str
+) -> None:
+    with ScriptedModel([plan, "Noon."], small=True) as model:
         result = await make_agent(model, echo, plan="auto").run("What time is it?")
     assert (result.text, result.plan) == ("Noon.", ())
+
+
+def last_text(request: ModelRequest) -> str:
+    message = request.messages[-1]
+    return message.text
