@@ -21,40 +21,32 @@ def make_clock(now: Callable[[], datetime] = _now) -> FunctionTool:
 
     # Sync on purpose: a zone is read from disk, so this belongs into a thread.
     @tool
-    def clock(zone: str = "local") -> str:
-        """Tell the current date and time in a place.
+    def clock(zone: str, time: str = "", to_zone: str = "") -> str:
+        """Tell the date and time it is now in a place, or what a time there is elsewhere.
 
         Args:
-            zone: IANA zone, city or "local"
+            zone: city, IANA zone or "local"
+            time: only to convert: HH:MM or YYYY-MM-DD HH:MM in zone
+            to_zone: only to convert: city or IANA zone
         """
-        found = find_zone(zone)
-        return describe(now().astimezone(found.info), found)
+        source = find_zone(zone)
+        today = now().astimezone(source.info)
+        if not to_zone.strip():
+            asked = f" To convert {time!r}, give to_zone as well." if time.strip() else ""
+            return describe(today, source) + asked
+        return _elsewhere(time, today, source, find_zone(to_zone))
 
     return clock
 
 
-def make_convert_time(now: Callable[[], datetime] = _now) -> FunctionTool:
-    """Return the converting tool; `now` decides what today is."""
-
-    @tool
-    def convert_time(time: str, from_zone: str, to_zone: str) -> str:
-        """Convert a time from one zone to another.
-
-        Args:
-            time: HH:MM or YYYY-MM-DD HH:MM
-            from_zone: IANA zone or city
-            to_zone: IANA zone or city
-        """
-        source, target = find_zone(from_zone), find_zone(to_zone)
-        given = read_time(time, now().astimezone(source.info))
-        try:
-            if given.tzinfo is not None:  # "now", or the text carries an offset of its own
-                return _pair(given, source, target)
-            return _convert(given, source, target)
-        except OverflowError as error:
-            raise ToolInputError(f"{time!r} is too near to the end of the calendar.") from error
-
-    return convert_time
+def _elsewhere(time: str, today: datetime, source: Zone, target: Zone) -> str:
+    given = read_time(time, today) if time.strip() else today
+    try:
+        if given.tzinfo is not None:  # "now", or the text carries an offset of its own
+            return _pair(given, source, target)
+        return _convert(given, source, target)
+    except OverflowError as error:
+        raise ToolInputError(f"{time!r} is too near to the end of the calendar.") from error
 
 
 def read_time(text: str, today: datetime) -> datetime:
@@ -135,5 +127,4 @@ def _pair(moment: datetime, source: Zone, target: Zone) -> str:
 
 
 clock = make_clock()
-convert_time = make_convert_time()
-TOOLS: tuple[Tool, ...] = (clock, convert_time)
+TOOLS: tuple[Tool, ...] = (clock,)
