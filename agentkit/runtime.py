@@ -8,6 +8,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+from anyio import to_thread
 from anyio.from_thread import start_blocking_portal
 
 from agentkit.agent import Agent, as_tools
@@ -67,9 +68,12 @@ class Runtime:
             ModelError: the model server cannot be reached.
             RequiredToolError: a required MCP server failed.
         """
-        settings = settings or read_settings()
-        config = _server_config(settings, mcp_servers) if with_mcp else None
-        builtin = builtin_tools(settings.tools)
+        # Settings, server file and entry points are read from disk: not in the loop.
+        settings = settings or await to_thread.run_sync(read_settings)
+        builtin = await to_thread.run_sync(builtin_tools, settings.tools)
+        config: McpConfig | None = None
+        if with_mcp:
+            config = await to_thread.run_sync(_server_config, settings, mcp_servers)
         async with AsyncExitStack() as stack:
             observers: tuple[Observer, ...] = ()
             if settings.trace:
@@ -207,7 +211,7 @@ async def _open_embedded(
     settings: Settings,
     progress: Callable[[Progress], None],
 ) -> Model:
-    missing = embedded_available()
+    missing = await to_thread.run_sync(embedded_available)
     if missing:
         raise EngineError(
             f"There is no model server: base_url is not set, and {missing}",
@@ -215,7 +219,7 @@ async def _open_embedded(
         )
     endpoint = await stack.enter_async_context(
         open_embedded(
-            find_profile(settings.weights),
+            await to_thread.run_sync(find_profile, settings.weights),
             cache_dir=settings.cache_dir,
             state_dir=settings.state_dir,
             keep_alive=settings.engine_keep_alive,

@@ -74,13 +74,13 @@ _AGAIN = "That call failed. Make a different call of {tool} that avoids this err
 
 _ANSWER_PROMPTS: Mapping[Source, str] = {
     "tools": """\
-{task}
-
-Found out with tools just now:
+Results of the tools:
 {facts}
 
-Answer from this in one or two sentences. Copy numbers, times and names exactly. \
-If something was not found, say that you could not find it; never guess.""",
+Task: {task}
+
+Answer the task from these results in one or two sentences, part by part. Copy numbers, times \
+and names exactly as they stand there. If something was not found, say so; never guess.""",
     "memory": "{task}\n\nAnswer in one or two sentences.",
     "nobody": """\
 {task}
@@ -233,7 +233,8 @@ def _read_plan(text: str, names: list[str]) -> tuple[Source, tuple[PlanStep, ...
 
 
 def _known(found: Sequence[tuple[PlanStep, ToolResult]]) -> str:
-    return f"Known already:\n{_fact_lines(found)}\n" if found else ""
+    known = [(step, result) for step, result in found if result.ok]  # an error would be copied
+    return f"Known already:\n{_fact_lines(known)}\n" if known else ""
 
 
 def _fact_lines(found: Sequence[tuple[PlanStep, ToolResult]]) -> str:

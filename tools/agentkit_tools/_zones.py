@@ -116,11 +116,14 @@ def find_zone(name: str) -> Zone:
     for key in (wanted, wanted.partition(",")[0].strip(), wanted.removesuffix(" time")):
         if key in names:
             return Zone(names[key], ZoneInfo(names[key]))
+    spelled = _by_letters().get(_letters(wanted))
+    if spelled is not None:  # "America/St. John's"
+        return Zone(spelled, ZoneInfo(spelled))
     close = get_close_matches(wanted, names, n=4, cutoff=0.6)
     close += get_close_matches(wanted.rpartition("/")[2], names, n=3, cutoff=0.75)
     candidates = list(dict.fromkeys(names[key] for key in close))[:4]
-    advice = f"Did you mean {' or '.join(candidates)}?" if candidates else "Try Europe/Berlin."
-    raise ToolInputError(f"No time zone {name!r}. Use an IANA name or a large city. {advice}")
+    advice = f" Did you mean {' or '.join(candidates)}?" if candidates else ""
+    raise ToolInputError(f"No time zone {name!r}. Use an IANA name or a large city.{advice}")
 
 
 def _fixed(wanted: str) -> Zone | None:
@@ -147,6 +150,15 @@ def _local() -> Zone:
     if info is None:  # pragma: no cover - astimezone() always sets one
         raise ToolError("The local time zone of this machine is unknown.")
     return Zone("local time", info)
+
+
+def _letters(name: str) -> str:
+    return "".join(letter for letter in name.lower() if letter.isalnum() or letter in "/+-")
+
+
+@lru_cache(maxsize=1)
+def _by_letters() -> dict[str, str]:
+    return {_letters(name): zone for name, zone in _names().items()}
 
 
 @lru_cache(maxsize=1)

@@ -24,6 +24,7 @@ _REASONS = {
     "host": "The interpreter was closed.",
     "SIGSEGV": "It crashed the interpreter (SIGSEGV).",
 }
+_NO_MODULE = "\nUse the standard library: datetime, zoneinfo, math, statistics, re, csv, json."
 _LOST = "The interpreter was restarted: all variables are lost, define them again."
 
 
@@ -130,7 +131,8 @@ def report(outcome: Outcome, seconds: float) -> str:
         raise ToolError(f"{text}{reason} {_LOST}")
     note = f"\n{_LOST}" if outcome.restarted else ""
     if outcome.error:
-        raise ToolError(defused(f"{text}{outcome.error}{note}"))
+        advice = _NO_MODULE if "ModuleNotFoundError" in outcome.error else ""
+        raise ToolError(defused(f"{text}{outcome.error}{advice}{note}"))
     return (text + _value(outcome)).rstrip("\n") + note or (
         "The code ran and printed nothing. Use print(...), or end with an expression."
     )
