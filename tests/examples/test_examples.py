@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tests.examples.conftest import RunExample, Serve
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+pytestmark = pytest.mark.timeout(300)  # for a busy machine; alone each takes seconds
 TOKYO = r"\w+day \d{4}-\d\d-\d\d \d\d:\d\d:\d\d in Asia/Tokyo \(UTC\+09:00, JST\)"
 CLOCK = Answer(calls=[("clock", {"zone": "Asia/Tokyo"})])
 
