@@ -50,28 +50,41 @@ def perform(order: Order) -> Exit:
         AgentkitError: it could not begin.
     """
     view = view_for(quiet=order.quiet, verbose=order.verbose)
+    began: list[str] = []
     try:
         settings = order.choice.settings()
 
         async def work(stopper: Stopper) -> Exit:
-            return await _perform(order, settings, view, stopper)
+            return await _perform(order, settings, view, stopper, began)
 
         with view:
-            return anyio.run(until_signalled, work, view.note)
+            code = anyio.run(until_signalled, work, view.note)
     except AgentkitError as error:
-        if order.output == "json":
-            print_json(error_document(error))
-        elif order.output == "jsonl":
-            print_json({"event": "error", **as_error(error)})
+        if not began:
+            _tell_error(error, order, stop="failed")
         raise
+    if not began:
+        _tell_error(AgentkitError("Interrupted before the run began."), order, stop="cancelled")
+    return code
 
 
-async def _perform(order: Order, settings: "Settings", view: View, stopper: Stopper) -> Exit:
+def _tell_error(error: AgentkitError, order: Order, *, stop: str) -> None:
+    """Tell programs why there is no run; people read it on stderr."""
+    if order.output == "json":
+        print_json(error_document(error, stop=stop))
+    elif order.output == "jsonl":
+        print_json({"event": "error", **as_error(error)})
+
+
+async def _perform(
+    order: Order, settings: "Settings", view: View, stopper: Stopper, began: list[str]
+) -> Exit:
     async with open_runtime(
         settings, view, model=order.model, with_mcp=order.choice.with_mcp
     ) as runtime:
         agent = runtime.agent(instructions=order.instructions, policy=order.choice.policy(settings))
         async with agent.start(order.task) as run:
+            began.append(run.run_id)
             result = await _follow(run, order, view, stopper)
         view.stop()
         await _tell(result, order, runtime, view)

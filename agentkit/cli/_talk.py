@@ -13,7 +13,7 @@ from agentkit.cli._signals import Stopper
 from agentkit.cli._terminal import note
 from agentkit.cli._view import View
 from agentkit.messages import Message, ModelTurn, ToolResult, Usage, UserMessage
-from agentkit.trace.words import shortened, tokens
+from agentkit.trace.words import plural, shortened, tokens
 
 if TYPE_CHECKING:
     from agentkit.agent import Agent
@@ -91,7 +91,7 @@ class Talk:
         elif name == "/think":
             self._think(rest)
         elif name == "/usage":
-            note(f"{self._usage.requests} requests, {tokens(asdict(self._usage))}")
+            note(f"{plural(self._usage.requests, 'request')}, {tokens(asdict(self._usage))}")
         elif name == "/save":
             self._save(rest)
         else:

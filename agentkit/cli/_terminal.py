@@ -107,7 +107,9 @@ def ending(*, verbose: bool = False) -> Generator[None]:
 
 def silence_stdout() -> None:
     """Make sure that nothing more is written to a pipe that nobody reads."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def _traceback() -> None:

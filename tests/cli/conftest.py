@@ -1,13 +1,13 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
-from anyio.from_thread import start_blocking_portal
+from anyio.from_thread import BlockingPortal, start_blocking_portal
 from typer.testing import CliRunner
 
 from agentkit.cli import app
@@ -30,10 +30,16 @@ def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
-    """Start a fake model server beside the test, which may then block, and point settings to it."""
+def portal() -> Iterator[BlockingPortal]:
+    """Give a loop beside the test, which may then block."""
+    with start_blocking_portal("asyncio") as portal:
+        yield portal
+
+
+@pytest.fixture
+def serve(portal: BlockingPortal, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
+    """Start a fake model server beside the test and point settings to it."""
     with ExitStack() as stack:
-        portal = stack.enter_context(start_blocking_portal("asyncio"))
 
         def start(script: Any, **options: Any) -> FakeSGLang:
             server = FakeSGLang(script, **options)
@@ -47,6 +53,17 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
 @pytest.fixture(autouse=True)
 def no_blocking_calls() -> None:
     """Let a command block the loop: it is its own, and nobody else waits in it."""
+
+
+@pytest.fixture
+def meanwhile(portal: BlockingPortal) -> Iterator[Callable[[Callable[[], Awaitable[None]]], None]]:
+    """Do something beside the command that the test waits for."""
+    with ExitStack() as stack:
+
+        def begin(work: Callable[[], Awaitable[None]]) -> None:
+            stack.callback(portal.start_task_soon(work).cancel)
+
+        yield begin
 
 
 class Outcome:

@@ -10,6 +10,9 @@ import agentkit.cli._view
 Start = Callable[..., "subprocess.Popen[str]"]
 Cli = Callable[..., Any]
 
+PATIENCE = 120.0  # seconds; a process needs one or two to start, where nothing else runs
+pytestmark = pytest.mark.timeout(2 * PATIENCE)
+
 _HEAVY = ("openai", "mcp", "httpx2", "rich.console", "prompt_toolkit", "pydantic_settings", "anyio")
 _PROBE = """
 import sys
@@ -42,7 +45,7 @@ def test_help_names_every_command(cli: Cli) -> None:
 
 def test_a_module_run_is_the_command(start: Start) -> None:
     process = start("version")
-    stdout, stderr = process.communicate(timeout=60)
+    stdout, stderr = process.communicate(timeout=PATIENCE)
     assert (process.returncode, stderr) == (0, "")
     assert stdout.startswith("agentkit ")
 

@@ -3,7 +3,6 @@ import pty
 import re
 import select
 import signal
-import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,9 @@ from agentkit.testing import Answer, Fault
 
 if TYPE_CHECKING:
     import subprocess
+
+PATIENCE = 120.0  # seconds; a process needs one or two to start, where nothing else runs
+pytestmark = pytest.mark.timeout(2 * PATIENCE)
 
 Start = Callable[..., "subprocess.Popen[str]"]
 Serve = Callable[..., Any]
@@ -27,32 +29,32 @@ class Screen:
     def __init__(self, ours: int) -> None:
         self._ours = ours
         self.raw = ""
+        self._seen = 0
 
     @property
     def text(self) -> str:
         return _ESCAPES.sub("", self.raw).replace("\r", "")
 
-    def read_until(self, what: str, seconds: float = 30.0) -> None:
-        end = time.monotonic() + seconds
-        while what not in self.text:
-            ready, _, _ = select.select([self._ours], [], [], max(0.0, end - time.monotonic()))
-            assert ready, f"{what!r} never came, but: {self.text}"
-            try:
-                piece = os.read(self._ours, 65_536)
-            except OSError:  # the program has ended
-                piece = b""
-            assert piece, f"{what!r} never came, but: {self.text}"
-            self.raw += piece.decode(errors="replace")
+    def read_until(self, what: str) -> None:
+        """Read on until `what` comes; nothing that came before counts."""
+        while (at := self.text.find(what, self._seen)) < 0:
+            assert self._read(), f"{what!r} never came, but: {self.text[self._seen :]}"
+        self._seen = at + len(what)
 
     def read_rest(self) -> None:
-        while True:
-            try:
-                piece = os.read(self._ours, 65_536)
-            except OSError:
-                return
-            if not piece:
-                return
-            self.raw += piece.decode(errors="replace")
+        """Read until the program has ended."""
+        while self._read():
+            pass
+
+    def _read(self) -> bool:
+        ready, _, _ = select.select([self._ours], [], [], PATIENCE)
+        assert ready, f"nothing comes any more after: {self.text}"
+        try:
+            piece = os.read(self._ours, 65_536)
+        except OSError:  # the program has ended
+            return False
+        self.raw += piece.decode(errors="replace")
+        return bool(piece)
 
     def type(self, text: str) -> None:
         os.write(self._ours, text.encode())
@@ -93,7 +95,7 @@ def test_a_terminal_sees_steps_as_they_happen_and_the_answer_below(
     process, screen = on_terminal("run", "What time is it?")
     screen.read_until("agentkit trace view")
     screen.read_rest()
-    assert process.wait(30) == 0
+    assert process.wait(PATIENCE) == 0
     assert "◆ thought" in screen.text
     assert '▸ clock(zone="Asia/Tokyo")' in screen.text
     assert "2 steps · 1 call" in screen.text
@@ -110,7 +112,7 @@ def test_ctrl_c_on_a_terminal_leaves_it_as_it_was(serve: Serve, on_terminal: Any
     screen.read_until("Press Ctrl-C again")
     process.send_signal(signal.SIGINT)
     screen.read_rest()
-    assert process.wait(30) == 130
+    assert process.wait(PATIENCE) == 130
     assert "Stopping now." in screen.text
     assert "✗ Cancelled." in screen.text
     assert server.disconnects == 1
@@ -120,13 +122,17 @@ def test_ctrl_c_on_a_terminal_leaves_it_as_it_was(serve: Serve, on_terminal: Any
 def test_a_conversation_at_the_prompt(serve: Serve, on_terminal: Any) -> None:
     serve([Answer(text="Hello Ada."), Answer(text="You are Ada.")])
     process, screen = on_terminal("chat", env={"PROMPT_TOOLKIT_NO_CPR": "1"})
-    screen.read_until("to leave.\n>")
+    screen.read_until("to leave.")
+    screen.read_until(">")
     screen.type("I am Ada\r")
-    screen.read_until("Hello Ada.")
+    screen.read_until("Hello Ada.\n")
+    screen.read_until(">")  # what is typed before may be lost
     screen.type("/usage\r")
-    screen.read_until("1 requests")
+    screen.read_until("1 request,")
+    screen.read_until(">")
     screen.type("Who am I?\r")
-    screen.read_until("You are Ada.")
+    screen.read_until("You are Ada.\n")
+    screen.read_until(">")
     screen.type("\x04")
     screen.read_rest()
-    assert process.wait(30) == 0
+    assert process.wait(PATIENCE) == 0
