@@ -77,7 +77,8 @@ class Runtime:
         async with AsyncExitStack() as stack:
             observers: tuple[Observer, ...] = ()
             if settings.trace:
-                observers = (await stack.enter_async_context(open_trace(settings.trace_dir)),)
+                trace = open_trace(settings.trace_dir, secrets=_secrets(settings, config))
+                observers = (await stack.enter_async_context(trace),)
             if model is None:
                 model = await _open_model(stack, settings, progress)
             tools, servers = builtin, ()
@@ -172,6 +173,13 @@ def builtin_tools(wanted: Iterable[str] | None = None) -> tuple[Tool, ...]:
             f"No built-in tool named {missing[0]!r}.", hint=f"There are: {', '.join(found)}."
         )
     return tuple(found[name] for name in wanted)
+
+
+def _secrets(settings: Settings, config: McpConfig | None) -> list[str]:
+    """Values that no trace may show; those of the environment it knows by itself."""
+    key = [settings.api_key.get_secret_value()] if settings.api_key else []
+    servers = config.servers if config else ()
+    return [*key, *(secret for server in servers for secret in server.secrets)]
 
 
 def _server_config(settings: Settings, given: Path | Mapping[str, Any] | None) -> McpConfig | None:

@@ -28,7 +28,7 @@ def demo(
 
         order = Order(
             task=_TASK,
-            choice=options.Choice(tools=("clock", "code_interpreter"), with_mcp=False, plan=False),
+            choice=options.Choice(tools=("clock", "time_elsewhere", "code_interpreter"), with_mcp=False, plan=False),
             output=output,
             quiet=quiet,
             verbose=verbose,
@@ -48,7 +48,7 @@ def scripted_model(*, pause: float) -> "ScriptedModel":
     from agentkit.testing import ScriptedModel, call, step
 
     calls = (
-        call("clock", zone="Europe/Berlin", time="12:00", to_zone="Asia/Tokyo"),
+        call("time_elsewhere", time="12:00", from_zone="Europe/Berlin", to_zone="Asia/Tokyo"),
         call("code_interpreter", code="power = 2**100\npower"),
     )
     first = ModelTurn(

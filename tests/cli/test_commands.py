@@ -14,7 +14,7 @@ Serve = Callable[..., Any]
 def test_tools_are_listed_with_what_they_cost(cli: Cli) -> None:
     outcome = cli("tools", "list")
     assert outcome.code == 0
-    for name in ("clock", "fetch", "code_interpreter"):
+    for name in ("clock", "time_elsewhere", "fetch", "code_interpreter"):
         assert f" {name} " in outcome.stdout
     names = [tool["name"] for tool in json.loads(cli("tools", "list", "--json").stdout)]
     assert "clock" in names

@@ -148,7 +148,9 @@ async def test_tools_are_served_over_http_without_shared_variables(folder: Path)
         text = b""
         while b"/mcp" not in text:
             text += await process.stderr.receive()
-        found = re.search(rb"Serving clock, code_interpreter at (http://\S+/mcp)", text)
+        found = re.search(
+            rb"Serving clock, time_elsewhere, code_interpreter at (http://\S+/mcp)", text
+        )
         assert found is not None
         async with Client(found[1].decode(), read_timeout_seconds=60) as client:
             assert not (await call(client, "clock", zone="UTC"))[0]

@@ -21,32 +21,43 @@ def make_clock(now: Callable[[], datetime] = _now) -> FunctionTool:
 
     # Sync on purpose: a zone is read from disk, so this belongs into a thread.
     @tool
-    def clock(zone: str, time: str = "", to_zone: str = "") -> str:
-        """Tell the date and time it is now in a place, or what a time there is elsewhere.
+    def clock(zone: str) -> str:
+        """Tell the date and time it is now in a place.
 
         Args:
             zone: city, IANA zone or "local"
-            time: only to convert: HH:MM or YYYY-MM-DD HH:MM in zone
-            to_zone: only to convert: city or IANA zone
         """
-        source = find_zone(zone)
-        today = now().astimezone(source.info)
-        if not to_zone.strip():
-            asked = f" To convert {time!r}, give to_zone as well." if time.strip() else ""
-            return describe(today, source) + asked
-        return _elsewhere(time, today, source, find_zone(to_zone))
+        found = find_zone(zone)
+        return describe(now().astimezone(found.info), found)
 
     return clock
 
 
-def _elsewhere(time: str, today: datetime, source: Zone, target: Zone) -> str:
-    given = read_time(time, today) if time.strip() else today
-    try:
-        if given.tzinfo is not None:  # "now", or the text carries an offset of its own
-            return _pair(given, source, target)
-        return _convert(given, source, target)
-    except OverflowError as error:
-        raise ToolInputError(f"{time!r} is too near to the end of the calendar.") from error
+def make_time_elsewhere(now: Callable[[], datetime] = _now) -> FunctionTool:
+    """Return the converting tool; `now` decides what today is.
+
+    Its name does not say "convert": a small model would take it for units and dates as well.
+    """
+
+    @tool
+    def time_elsewhere(time: str, from_zone: str, to_zone: str) -> str:
+        """Tell what a clock time of one place is in another place.
+
+        Args:
+            time: YYYY-MM-DD HH:MM, or HH:MM for today
+            from_zone: city or IANA zone that the time is in
+            to_zone: city or IANA zone to tell it in
+        """
+        source, target = find_zone(from_zone), find_zone(to_zone)
+        given = read_time(time, now().astimezone(source.info))
+        try:
+            if given.tzinfo is not None:  # "now", or the text carries an offset of its own
+                return _pair(given, source, target)
+            return _convert(given, source, target)
+        except OverflowError as error:
+            raise ToolInputError(f"{time!r} is too near to the end of the calendar.") from error
+
+    return time_elsewhere
 
 
 def read_time(text: str, today: datetime) -> datetime:
@@ -127,4 +138,5 @@ def _pair(moment: datetime, source: Zone, target: Zone) -> str:
 
 
 clock = make_clock()
-TOOLS: tuple[Tool, ...] = (clock,)
+time_elsewhere = make_time_elsewhere()
+TOOLS: tuple[Tool, ...] = (clock, time_elsewhere)
