@@ -30,6 +30,7 @@ Source: TypeAlias = Literal["tools", "memory", "nobody"]
 
 _MOST_FACTS = 5
 _TRIES = 2
+_TOOL_CHARS = 160  # of a description in the plan; the call itself is asked with all of it
 _FACT_CHARS = 4000  # of one result; a small model on a CPU takes half a second for a line of it
 
 _PLAN_PROMPT = """\
@@ -177,11 +178,11 @@ def _instructions(state: RunState) -> list[Message]:
 
 
 def _tool_lines(specs: tuple[ToolSpec, ...]) -> str:
-    return "\n".join(f"- {spec.name}: {_first_sentence(spec.description)}" for spec in specs)
+    return "\n".join(f"- {spec.name}: {_shortened(spec.description)}" for spec in specs)
 
 
-def _first_sentence(text: str) -> str:
-    return text.split("\n", 1)[0].split(". ", 1)[0].rstrip(".") + "."
+def _shortened(text: str) -> str:
+    return " ".join(text.split())[:_TOOL_CHARS]
 
 
 def _plan_schema(names: list[str]) -> Mapping[str, Any]:

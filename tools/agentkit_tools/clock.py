@@ -41,7 +41,7 @@ def make_time_elsewhere(now: Callable[[], datetime] = _now) -> FunctionTool:
 
     @tool
     def time_elsewhere(time: str, from_zone: str, to_zone: str) -> str:
-        """Tell what a clock time of one place is in another place.
+        """Tell what a given time, such as 14:30, is in another zone. Not for the time now.
 
         Args:
             time: YYYY-MM-DD HH:MM, or HH:MM for today

@@ -45,8 +45,8 @@ class CodeInterpreter:
         """What the model is told."""
         return ToolSpec(
             name="code_interpreter",
-            description="Run Python code. Variables are kept between calls. "
-            "Returns what is printed and the value of the last line.",
+            description="Run Python code: arithmetic, dates, units, counting, text, tables. Not for "
+            "web pages. Variables are kept. Returns what is printed and the value of the last line.",
             parameters={
                 "type": "object",
                 "properties": {"code": {"type": "string"}},
