@@ -80,8 +80,9 @@ Results of the tools:
 
 Task: {task}
 
-Answer the task from these results in one or two sentences, part by part. Copy numbers, times \
-and names exactly as they stand there. If something was not found, say so; never guess.""",
+Write the answer that these results give, in one or two sentences. Copy every number, time and \
+name exactly as it stands there. No steps and no explanation. If something was not found, say \
+so; never guess.""",
     "memory": "{task}\n\nAnswer in one or two sentences.",
     "nobody": """\
 {task}
