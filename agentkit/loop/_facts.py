@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 from agentkit.events import PlanMade
-from agentkit.loop._plan import ask
+from agentkit.loop._plan import ask, step_deadline
 from agentkit.loop._pursue import pursue, take_turn
 from agentkit.loop._state import RunState
 from agentkit.messages import (
@@ -117,14 +117,15 @@ async def _plan_facts(state: RunState) -> tuple[Source, tuple[PlanStep, ...]] | 
     for task, source, steps in _EXAMPLES:
         messages += [UserMessage(task), ModelTurn(text=_write_plan(source, steps))]
     names = [spec.name for spec in state.registry.specs]
-    turn = await ask(
-        state,
-        "plan",
-        messages=[*messages, UserMessage(_in_context(state))],
-        tools=(),
-        schema=_plan_schema(names),
-        thinking=False,
-    )
+    with step_deadline(state):
+        turn = await ask(
+            state,
+            "plan",
+            messages=[*messages, UserMessage(_in_context(state))],
+            tools=(),
+            schema=_plan_schema(names),
+            thinking=False,
+        )
     return _read_plan(turn.text, names)
 
 
@@ -138,14 +139,15 @@ async def _get_fact(
     messages: list[Message] = [*_instructions(state), UserMessage(prompt)]
     result = ToolResult(call_id="", name=step.tool, text="No call was made.", ok=False)
     for _ in range(_TRIES):
-        turn = await ask(
-            state, "act", messages=messages, tools=(spec,), choice="required", thinking=False
-        )
-        if not turn.tool_calls:
-            state.correct(turn.problem or "The model made no call.", turn.text)
-            continue
-        one = _first_call(turn)
-        await take_turn(state, one)
+        with step_deadline(state):
+            turn = await ask(
+                state, "act", messages=messages, tools=(spec,), choice="required", thinking=False
+            )
+            if not turn.tool_calls:
+                state.correct(turn.problem or "The model made no call.", turn.text)
+                continue
+            one = _first_call(turn)
+            await take_turn(state, one)
         result = _last_result(state)
         if result.ok:
             break
@@ -159,7 +161,8 @@ async def _answer(
     prompt = _ANSWER_PROMPTS[source].format(task=_in_context(state), facts=_fact_lines(found))
     messages: list[Message] = [*_instructions(state), UserMessage(prompt)]
     while True:
-        turn = await ask(state, "answer", messages=messages, tools=(), thinking=False)
+        with step_deadline(state):
+            turn = await ask(state, "answer", messages=messages, tools=(), thinking=False)
         if turn.text.strip():
             state.transcript.append(turn)
             return turn.text

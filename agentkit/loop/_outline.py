@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from agentkit.events import PlanMade
-from agentkit.loop._plan import ask
+from agentkit.loop._plan import ask, step_deadline
 from agentkit.loop._pursue import pursue, pursue_turn
 from agentkit.loop._state import RunState
 from agentkit.messages import PlanStep, SystemMessage, ToolResult
@@ -54,13 +54,14 @@ async def follow_outline(state: RunState) -> str:
 
 async def _make_plan(state: RunState, prompt: str, *, revision: int) -> None:
     """Ask for a plan; one that cannot be read is left out, and the run goes on without it."""
-    turn = await ask(
-        state,
-        "plan",
-        messages=[*state.transcript, SystemMessage(prompt)],
-        choice="none",
-        schema=_PLAN_SCHEMA,
-    )
+    with step_deadline(state):
+        turn = await ask(
+            state,
+            "plan",
+            messages=[*state.transcript, SystemMessage(prompt)],
+            choice="none",
+            schema=_PLAN_SCHEMA,
+        )
     steps = _read_steps(turn.text)
     if not steps:
         state.notice("The plan could not be read; going on without one.")
@@ -73,14 +74,15 @@ async def _make_plan(state: RunState, prompt: str, *, revision: int) -> None:
 
 async def _check(state: RunState) -> str:
     """Return what the answer lacks, or "" where it is complete or the check cannot be read."""
-    turn = await ask(
-        state,
-        "check",
-        messages=[*state.transcript, SystemMessage(_CHECK)],
-        choice="none",
-        schema=_CHECK_SCHEMA,
-        thinking=False,
-    )
+    with step_deadline(state):
+        turn = await ask(
+            state,
+            "check",
+            messages=[*state.transcript, SystemMessage(_CHECK)],
+            choice="none",
+            schema=_CHECK_SCHEMA,
+            thinking=False,
+        )
     try:
         verdict: dict[str, Any] = json.loads(turn.text)
         return "" if verdict["complete"] else str(verdict["missing"]).strip()

@@ -1,12 +1,13 @@
 """Plan: ask the model for its next turn."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Literal
 
 import anyio
 
-from agentkit.errors import ModelError
+from agentkit.errors import DeadlineExceededError, ModelError
 from agentkit.events import (
     NoticeGiven,
     Phase,
@@ -21,7 +22,19 @@ from agentkit.loop._state import RunState
 from agentkit.messages import Message, ModelTurn, ToolSpec
 from agentkit.policies import Thinking
 from agentkit.protocols import ModelRequest, ToolChoice
-from agentkit.resilience import retrying
+from agentkit.resilience import deadline, retrying
+
+
+@contextmanager
+def step_deadline(state: RunState) -> Generator[None]:
+    """Hold a step, the model's turn and the calls it makes, to the time of a step.
+
+    Raises:
+        DeadlineExceededError: it took longer.
+    """
+    seconds = state.policy.timeouts.step
+    with deadline(seconds, DeadlineExceededError(f"A step took longer than {seconds} seconds.")):
+        yield
 
 
 async def ask(

@@ -1,12 +1,10 @@
 """The plain loop: ask, act, observe, until the model answers."""
 
-from agentkit.errors import DeadlineExceededError
 from agentkit.loop._act import act
 from agentkit.loop._observe import observe
-from agentkit.loop._plan import ask
+from agentkit.loop._plan import ask, step_deadline
 from agentkit.loop._state import RunState, Stopped
 from agentkit.messages import ModelTurn, SystemMessage
-from agentkit.resilience import deadline
 
 _EMPTY = "The model wrote neither an answer nor a call."
 
@@ -26,9 +24,7 @@ async def pursue(state: RunState) -> str:
 
 async def pursue_turn(state: RunState) -> str | None:
     """Take one step, within its time; return the answer if it was one."""
-    seconds = state.policy.timeouts.step
-    late = DeadlineExceededError(f"A step took longer than {seconds} seconds.")
-    with deadline(seconds, late):
+    with step_deadline(state):
         turn = await ask(state, thinking=False if state.corrections > 1 else None)
         return await _settle(state, turn)
 

@@ -255,6 +255,20 @@ def test_the_deadline_of_the_run_names_itself(
     virtual_time(scenario)
 
 
+@pytest.mark.parametrize(("plan", "small"), [(False, False), (True, False), (True, True)])
+def test_a_step_has_its_own_time_in_every_kind_of_run(
+    make_agent: MakeAgent, virtual_time: VirtualTime, plan: bool, small: bool
+) -> None:
+    async def scenario() -> None:
+        with ScriptedModel([step("late", delay=100)], small=small) as model:
+            given = policy(timeouts=Timeouts(step=10))
+            result = await make_agent(model, echo, policy=given, plan=plan).run("Go")
+        assert (result.stop, result.seconds) == ("deadline", 10)
+        assert "A step took longer than 10 seconds" in result.reason
+
+    virtual_time(scenario)
+
+
 def test_what_may_pass_is_repeated_with_growing_delays(
     make_agent: MakeAgent, virtual_time: VirtualTime
 ) -> None:
