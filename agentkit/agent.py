@@ -154,6 +154,7 @@ class Agent:
             thinking=self.thinking if thinking is None else thinking,
             transcript=[*standing, *without_thinking(past), UserMessage(task)],
             emit=_to_observers(run_id, self.observers),
+            agent=self.name,
         )
 
 

@@ -6,7 +6,7 @@ Console, trace and every other surface are projections of this one stream.
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal, TypeAlias
 
-from agentkit.messages import JsonObject, PlanStep, Stop, Usage
+from agentkit.messages import Finish, JsonObject, PlanStep, Stop, Usage
 
 Phase: TypeAlias = Literal["plan", "act", "answer", "check"]
 """What a step is for."""
@@ -21,6 +21,9 @@ class RunStarted:
     task: str
     model: str
     tools: tuple[str, ...]
+    agent: str = ""
+    backend: str = ""
+    conversation_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,12 +104,13 @@ class RetryScheduled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsageReported:
-    """Tokens of one model call and the seconds it took."""
+    """Tokens of one model call, the seconds it took and why the model stopped writing."""
 
     kind: ClassVar[str] = "usage"
     step: int
     usage: Usage
     seconds: float = 0.0
+    finish: Finish = "stop"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,7 +28,9 @@ def demo(
 
         order = Order(
             task=_TASK,
-            choice=options.Choice(tools=("clock", "time_elsewhere", "code_interpreter"), with_mcp=False, plan=False),
+            choice=options.Choice(
+                tools=("clock", "time_elsewhere", "code_interpreter"), with_mcp=False, plan=False
+            ),
             output=output,
             quiet=quiet,
             verbose=verbose,

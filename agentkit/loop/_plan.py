@@ -75,7 +75,9 @@ async def ask(
     )
     state.usage += turn.usage
     seconds = anyio.current_time() - began
-    state.emit(UsageReported(step=state.steps, usage=turn.usage, seconds=seconds))
+    state.emit(
+        UsageReported(step=state.steps, usage=turn.usage, seconds=seconds, finish=turn.finish)
+    )
     return turn
 
 

@@ -43,6 +43,9 @@ async def run_to_end(state: RunState, *, plan: bool) -> Result:
             task=state.task,
             model=state.model.profile.name,
             tools=tuple(spec.name for spec in state.registry.specs),
+            agent=state.agent,
+            backend=state.model.profile.backend,
+            conversation_id=state.conversation_id,
         )
     )
     try:

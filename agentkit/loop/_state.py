@@ -36,6 +36,7 @@ class RunState:
     thinking: Thinking
     transcript: list[Message]
     emit: Callable[[Event], None]
+    agent: str = ""
     usage: Usage = field(default_factory=Usage)
     steps: int = 0
     calls: int = 0

@@ -83,7 +83,7 @@ def _usage(event: UsageReported) -> str:
         f'"step":{event.step},"usage":{{"prompt_tokens":{used.prompt_tokens},'
         f'"completion_tokens":{used.completion_tokens},"cached_tokens":{used.cached_tokens},'
         f'"reasoning_tokens":{used.reasoning_tokens},"requests":{used.requests}}},'
-        f'"seconds":{event.seconds!r}'
+        f'"seconds":{event.seconds!r},"finish":"{event.finish}"'
     )
 
 
