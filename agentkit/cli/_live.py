@@ -261,7 +261,8 @@ class _Download:
         size = f" {megabytes(self._done)}" if self._done else ""
         detail = self._detail if self.phase not in self._detail else ""
         seconds = time.monotonic() - self._began
-        took = f"  {seconds:.1f} s" if seconds >= 0.05 else ""
+        told = detail.endswith(" s")  # a detail that counts the seconds itself
+        took = f"  {seconds:.1f} s" if seconds >= 0.05 and not told else ""
         return printable(f"{self.phase}{': ' + detail if detail else ''}{size}{took}")
 
     def bar(self, spinner: Spinner) -> RenderableType:

@@ -120,8 +120,10 @@ def find_trace(folder: Path, name: str = "last") -> Path:
     if name.endswith(".jsonl") and Path(name).is_file():
         return Path(name)
     paths = sorted(folder.glob("*.jsonl"), key=lambda path: path.name)
-    if name == "last" and paths:
-        return paths[-1]
+    if name == "last":
+        if paths:
+            return paths[-1]
+        raise InvalidTaskError(f"No run has left a trace in {folder} yet.", hint="Run a task.")
     found = [path for path in paths if _run_id(path).startswith(name)]
     if len(found) == 1:
         return found[0]

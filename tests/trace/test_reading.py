@@ -91,10 +91,15 @@ def test_a_trace_is_found_as_the_last_by_id_by_its_beginning_and_by_path(
     assert {find_trace(folder, name) for name in ("last", "r1", "r", str(path))} == {path}
 
 
-@pytest.mark.parametrize("name", ["last", "nothing", "x.jsonl"])
+@pytest.mark.parametrize("name", ["nothing", "x.jsonl"])
 def test_a_trace_that_is_not_there_is_named(folder: Path, name: str) -> None:
     with pytest.raises(InvalidTaskError, match=f"No trace of run '{name}'"):
         find_trace(folder, name)
+
+
+def test_there_is_no_last_trace_before_the_first_run(folder: Path) -> None:
+    with pytest.raises(InvalidTaskError, match="No run has left a trace"):
+        find_trace(folder, "last")
 
 
 def test_a_beginning_that_fits_two_runs_is_refused(tmp_path: Path) -> None:
