@@ -45,11 +45,16 @@ class CodeInterpreter:
         """What the model is told."""
         return ToolSpec(
             name="code_interpreter",
-            description="Run Python code: arithmetic, dates, units, counting, text, tables. Not for "
-            "web pages. Variables are kept. Returns what is printed and the value of the last line.",
+            description="Run Python code: arithmetic, dates, units, counting, text, tables. "
+            "Not for web pages. Variables are kept.",
             parameters={
                 "type": "object",
-                "properties": {"code": {"type": "string"}},
+                "properties": {
+                    "code": {
+                        "type": "string",
+                        "description": "complete script, several lines, that prints the result",
+                    }
+                },
                 "required": ["code"],
                 "additionalProperties": False,
             },
