@@ -21,6 +21,7 @@ from agentkit.protocols import Model, Observer, Tool
 from agentkit.settings import Settings, read_settings
 from agentkit.toolkit import Registry
 from agentkit.trace import open_trace
+from agentkit.trace.otel import open_otel
 
 _SERVER_FILE = Path("mcp_servers.json")
 _TOOL_GROUP = "agentkit.tools"
@@ -79,6 +80,8 @@ class Runtime:
             if settings.trace:
                 trace = open_trace(settings.trace_dir, secrets=_secrets(settings, config))
                 observers = (await stack.enter_async_context(trace),)
+            if (spans := await stack.enter_async_context(open_otel())) is not None:
+                observers = (*observers, spans)
             if model is None:
                 model = await _open_model(stack, settings, progress)
             tools, servers = builtin, ()
