@@ -117,6 +117,11 @@ class Worker:
         except BaseException as error:  # whatever a cell raises is its answer
             answer["value"] = None
             answer["error"] = explain(error, filename)
+        # A cell that was interrupted while printing leaves its text in a buffer: it belongs here,
+        # not to the next cell. The interrupt is deaf by now, and the host still reads.
+        with contextlib.suppress(Exception):
+            for stream in self._streams.values():
+                stream.flush()
         return answer
 
     def _evaluate(self, source: str, filename: str) -> tuple[str | None, object]:
