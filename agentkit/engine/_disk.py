@@ -1,5 +1,6 @@
 """Room on disk: what a download takes, and what it may."""
 
+import os
 import shutil
 from contextlib import suppress
 from pathlib import Path
@@ -10,9 +11,12 @@ from agentkit.errors import WeightsError
 def count_bytes(folder: Path) -> int:
     """Return the bytes of all files below a folder, while another process writes there."""
     total = 0
-    for path in folder.rglob("*"):
-        with suppress(OSError):  # moved or removed meanwhile
-            total += path.lstat().st_size if path.is_file() else 0
+    for parent, _, names in os.walk(
+        folder
+    ):  # passes over a folder that goes away, as rglob does not
+        for name in names:
+            with suppress(OSError):  # moved or removed meanwhile
+                total += Path(parent, name).lstat().st_size
     return total
 
 

@@ -69,7 +69,7 @@ async def _pip_download(requirement: str, folder: Path) -> None:
 
 def _empty(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
 
 
 @dataclass(slots=True)
