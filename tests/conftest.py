@@ -28,6 +28,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
         if not variable.startswith("AGENTKIT_TEST_"):
             monkeypatch.delenv(variable)
     monkeypatch.setenv("AGENTKIT_STATE_DIR", str(folder / "state"))
+    monkeypatch.setenv("AGENTKIT_CACHE_DIR", str(folder / "cache"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(folder / "config"))
     return folder
 

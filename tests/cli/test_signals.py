@@ -1,6 +1,7 @@
 import json
 import os
 import signal
+import time
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -106,6 +107,10 @@ def test_the_model_is_let_go_at_once(
     said = json.loads(outcome.stdout)
     assert (outcome.code, said["stop"], said["status"]) == (code, "cancelled", "cancelled")
     assert "Stopping now." in outcome.stderr
+    for _ in range(100):  # the server, in a thread of its own, hears of it a moment later
+        if server.disconnects:
+            break
+        time.sleep(0.05)
     assert server.disconnects == 1
 
 
