@@ -1,8 +1,8 @@
 import json
 import os
 import signal
-import time
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
