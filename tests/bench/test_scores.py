@@ -38,7 +38,13 @@ def test_failures_are_named_with_their_reason() -> None:
 
 
 def test_a_goal_is_a_ratio_or_a_bound_of_our_own_value() -> None:
-    assert Figure("rate", "/s", 10, 31, at_least=3).verdict == "met"
-    assert Figure("rate", "/s", 10, 29, at_least=3).verdict == "MISSED"
-    assert Figure("turn", "ms", 114, 2.9, below=3).verdict == "met"
-    assert Figure("turn", "ms", 114, 2.9).verdict == ""
+    assert Figure("rate", "/s", [10], [31], at_least=3).verdict == "met"
+    assert Figure("rate", "/s", [10], [29], at_least=3).verdict == "MISSED"
+    assert Figure("turn", "ms", [114], [2.9], below=3).verdict == "met"
+    assert Figure("turn", "ms", [114], [2.9]).verdict == ""
+
+
+def test_the_ratio_is_that_of_the_rounds_so_that_one_slow_round_does_not_decide() -> None:
+    figure = Figure("CPU", "ms", [10, 50, 12], [4, 20, 24])
+    assert figure.ratio == 0.4
+    assert (figure.bare, figure.agentkit) == (12, 20)
