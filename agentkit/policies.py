@@ -33,7 +33,7 @@ class Retry:
 
         >>> policy = Retry(first_delay=1, max_delay=5)
         >>> [policy.delay_before(n, jitter=1.0) for n in (2, 3, 4, 5)]
-        [1.0, 2.0, 4.0, 5]
+        [1.0, 2.0, 4.0, 5.0]
         """
         return min(self.max_delay, self.first_delay * 2.0 ** (attempt - 2)) * jitter
 

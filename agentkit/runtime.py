@@ -206,6 +206,7 @@ async def _open_model(
             model=settings.model,
             tool_calls=settings.tool_calls,
             sampling=settings.sampling,
+            strict_tools=settings.strict_tools,
             connect_seconds=settings.timeouts.connect or 5.0,
         )
     if settings.engine == "url":

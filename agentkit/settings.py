@@ -36,6 +36,7 @@ class Settings(BaseSettings):
         mcp_servers: path of the server file; `mcp_servers.json` of the working folder where unset.
         tools: names of the built-in tools to offer; all where unset.
         sampling: overrides of the model's preset, such as `temperature`.
+        strict_tools: hold arguments to their schema by grammar where the server can (SGLang).
         engine_keep_alive: seconds for which an embedded engine outlives its last user.
         trace: whether runs leave a trace file.
     """
@@ -58,6 +59,7 @@ class Settings(BaseSettings):
     tool_calls: ToolCalls = "auto"
     plan: Plan = "auto"
     sampling: dict[str, Any] = Field(default_factory=dict[str, Any])
+    strict_tools: bool = True
     engine_keep_alive: float = 0.0
     retry: Retry = Field(default_factory=Retry)
     timeouts: Timeouts = Field(default_factory=Timeouts)

@@ -3,6 +3,7 @@
 import inspect
 import json
 import re
+import socket
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
@@ -135,6 +136,7 @@ def _instance(tool: "BaseTool | type[BaseTool] | str") -> "BaseTool":
 
 def _load(*, by_name: bool) -> "tuple[type[BaseTool], dict[str, type[BaseTool]]]":
     """Return the base of qwen-agent's tools and its registry, which its package fills."""
+    look_up = socket.getaddrinfo
     try:
         if by_name:
             import qwen_agent.tools  # pyright: ignore[reportUnusedImport] # noqa: F401 - registers
@@ -144,6 +146,9 @@ def _load(*, by_name: bool) -> "tuple[type[BaseTool], dict[str, type[BaseTool]]]
             f"qwen-agent cannot be loaded: {error}.",
             hint="pip install 'qwen-agentkit[qwen-agent]'",
         ) from error
+    finally:
+        # One of its tools replaces this for the whole process, by a look-up without IPv6.
+        socket.getaddrinfo = look_up
     return base.BaseTool, cast("dict[str, type[BaseTool]]", base.TOOL_REGISTRY)
 
 

@@ -1,13 +1,25 @@
+# ruff: noqa: E402 - qwen-agent changes the process while it is imported
 # qwen-agent declares bare lists and dicts, so next to nothing of it is known here.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 import builtins
 import json
+import socket
+import subprocess
+import sys
 import threading
 from typing import Any
 
 import pytest
+
+_look_up = socket.getaddrinfo  # the imports below replace it, for every test that follows
+
 from qwen_agent.llm.schema import ContentItem
-from qwen_agent.tools.base import TOOL_REGISTRY, BaseTool, ToolServiceError, register_tool
+from qwen_agent.tools.base import (
+    TOOL_REGISTRY,
+    BaseTool,
+    ToolServiceError,
+    register_tool,
+)
 
 from agentkit import Policy, Timeouts, ToolResult
 from agentkit.agent import Agent
@@ -16,6 +28,17 @@ from agentkit.protocols import Tool
 from agentkit.testing import ScriptedModel, call
 from agentkit.toolkit import Registry
 from agentkit.toolkit.qwen_agent import from_qwen_agent
+
+socket.getaddrinfo = _look_up
+
+
+def test_loading_qwen_agent_leaves_name_resolution_as_it_was() -> None:
+    code = (
+        "import socket; before = socket.getaddrinfo\n"
+        "from agentkit.toolkit.qwen_agent import from_qwen_agent\n"
+        "from_qwen_agent('storage'); assert socket.getaddrinfo is before"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 class Weather(BaseTool):

@@ -7,9 +7,10 @@ import socket
 import ssl
 import zlib
 from collections.abc import Iterable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from ipaddress import ip_address
 from typing import cast
 
 import anyio
@@ -232,6 +233,8 @@ async def _look_up(host: str, port: int) -> list[str]:
     Raises:
         ToolError: there are none.
     """
+    with suppress(ValueError):  # an address needs no looking up
+        return [str(ip_address(host.strip("[]")))]
 
     def look_up() -> list[str]:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
