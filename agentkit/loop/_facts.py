@@ -123,7 +123,8 @@ async def _plan_facts(state: RunState) -> tuple[Source, tuple[PlanStep, ...]] | 
             "plan",
             messages=[*messages, UserMessage(_in_context(state))],
             tools=(),
-            schema=_plan_schema(names),
+            # An address in the task is there to be read: no other answer is offered.
+            schema=_plan_schema(names, tools_only="://" in state.task),
             thinking=False,
         )
     return _read_plan(turn.text, names)
@@ -189,7 +190,7 @@ def _shortened(text: str) -> str:
     return " ".join(text.split())[:_TOOL_CHARS]
 
 
-def _plan_schema(names: list[str]) -> Mapping[str, Any]:
+def _plan_schema(names: list[str], *, tools_only: bool) -> Mapping[str, Any]:
     call = {
         "tool": {"type": "string", "enum": names},
         "question": {"type": "string", "maxLength": 160},
@@ -200,12 +201,10 @@ def _plan_schema(names: list[str]) -> Mapping[str, Any]:
         "maxItems": _MOST_FACTS,
         "items": _object(call),
     }
-    return {
-        "anyOf": [
-            _object({"answer_from": {"const": "tools"}, "calls": calls}),
-            _object({"answer_from": {"enum": ["memory", "nobody"]}}),
-        ]
-    }
+    with_tools = _object({"answer_from": {"const": "tools"}, "calls": calls})
+    if tools_only:
+        return with_tools
+    return {"anyOf": [with_tools, _object({"answer_from": {"enum": ["memory", "nobody"]}})]}
 
 
 def _object(properties: Mapping[str, Any]) -> JsonObject:

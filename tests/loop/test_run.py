@@ -527,6 +527,18 @@ async def test_a_small_model_is_not_made_to_call_what_no_tool_can_tell(
     assert told in last_text(model.requests[-1])
 
 
+async def test_a_task_that_names_an_address_must_be_looked_up(make_agent: MakeAgent) -> None:
+    tool = RecordingTool("read", results=["47.80"])
+    script = [plan_of(("read", "price")), call("read"), "47.80"]
+    with ScriptedModel(script, small=True) as model:
+        await make_agent(model, tool, plan="auto").run(
+            "What is the price on http://shop.example/k?"
+        )
+    schema = model.requests[0].schema
+    assert schema is not None
+    assert schema["properties"]["answer_from"] == {"const": "tools"}
+
+
 async def test_facts_known_already_are_told_for_the_next_call(make_agent: MakeAgent) -> None:
     tool = RecordingTool("look", results=["47.80", "573.60"])
     script = [plan_of(("look", "price"), ("look", "12 times")), call("look"), call("look", n=12)]
