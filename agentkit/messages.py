@@ -113,6 +113,22 @@ Message: TypeAlias = SystemMessage | UserMessage | ModelTurn | ToolResult
 """One entry of a transcript."""
 
 
+@dataclass(frozen=True, slots=True)
+class PlanStep:
+    """One entry of a plan: what is needed, and the tool that gets it ("" for none)."""
+
+    need: str
+    tool: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanExample:
+    """A task, and the steps of a good plan for it. Not a task that a benchmark asks."""
+
+    task: str
+    steps: tuple[PlanStep, ...]
+
+
 @dataclass(frozen=True, slots=True, weakref_slot=True)
 class ToolSpec:
     """What a model is told about a tool.
@@ -122,17 +138,11 @@ class ToolSpec:
         description: one short paragraph.
         parameters: JSON schema of the arguments, of type object.
         timeout_seconds: limit of one call; `None` leaves it to the policy of the run.
+        examples: plans that use the tool; a small model is shown them when it plans.
     """
 
     name: str
     description: str
     parameters: Mapping[str, Any]
     timeout_seconds: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class PlanStep:
-    """One entry of a plan: what is needed, and the tool that gets it ("" for none)."""
-
-    need: str
-    tool: str = ""
+    examples: tuple[PlanExample, ...] = ()

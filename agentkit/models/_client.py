@@ -91,6 +91,7 @@ class ServerModel:
             request.timeouts,
             routing_key=request.conversation_id if self._dialect.routing_header else "",
             streams=streams,
+            last=self._dialect.one_answer_a_connection,
         )
 
     async def _ask_whole(

@@ -39,7 +39,9 @@ FOREIGN = (
 """What the HTTP client may raise; aiohttp's transport does not translate all of its own."""
 
 _CLOSE_SECONDS = 2.0
-_KEEP_ALIVE = 45.0
+_KEEP_ALIVE = (
+    4.0  # servers close idle connections after 5 s (uvicorn, so SGLang and vLLM): be first
+)
 _STALE_CONNECTIONS = 3
 _CONNECTIONS = 100_000  # the scheduler of runs is the limit, not the pool
 _HEADERS: dict[str, str | Omit] = {
@@ -101,8 +103,17 @@ class Endpoint:
         *,
         routing_key: str = "",
         streams: bool = True,
+        last: bool = False,
     ) -> None:
         """Send `body` and feed the answer to `builder`.
+
+        Args:
+            body: the request as JSON.
+            builder: gets the pieces of the answer.
+            timeouts: the clocks of the request.
+            routing_key: names the conversation to a cache-aware router.
+            streams: whether `body` asks for a stream.
+            last: whether the connection is given up after this answer.
 
         Raises:
             ModelError: anything but a complete answer.
@@ -111,7 +122,7 @@ class Endpoint:
         if not streams:
             clocks.only_total()
         with clocks.scope:
-            response = await self._post(body, timeouts, routing_key)
+            response = await self._post(body, timeouts, self._headers_for(routing_key, last=last))
             try:
                 await self._receive(response, builder, clocks)
             finally:
@@ -124,17 +135,19 @@ class Endpoint:
             raise clocks.error(self.base_url)
         raise self._truncated(builder)
 
-    async def _post(self, body: bytes, timeouts: Timeouts, routing_key: str) -> httpx2.Response:
+    async def _post(
+        self, body: bytes, timeouts: Timeouts, headers: Mapping[str, str | Omit]
+    ) -> httpx2.Response:
         for _ in range(_STALE_CONNECTIONS):
             try:
-                return await self._post_once(body, timeouts, routing_key)
+                return await self._post_once(body, timeouts, headers)
             except ModelUnavailableError as error:
                 if not _never_sent(error):
                     raise
-        return await self._post_once(body, timeouts, routing_key)
+        return await self._post_once(body, timeouts, headers)
 
     async def _post_once(
-        self, body: bytes, timeouts: Timeouts, routing_key: str
+        self, body: bytes, timeouts: Timeouts, headers: Mapping[str, str | Omit]
     ) -> httpx2.Response:
         try:
             answer = await self._client.post(
@@ -144,7 +157,7 @@ class Endpoint:
                 stream=True,
                 stream_cls=AsyncStream[object],
                 options={
-                    "headers": self._headers_for(routing_key),
+                    "headers": headers,
                     "timeout": _patience(timeouts.connect),
                     "security": {},  # the headers above have the key
                 },
@@ -159,10 +172,11 @@ class Endpoint:
             raise unavailable(error, self.base_url) from error
         return cast("httpx2.Response", answer)  # what `cast_to` asks for
 
-    def _headers_for(self, routing_key: str) -> Mapping[str, str | Omit]:
+    def _headers_for(self, routing_key: str, *, last: bool) -> Mapping[str, str | Omit]:
+        more = {"Connection": "close"} if last else {}
         if routing_key and _ROUTING_KEY.fullmatch(routing_key):
-            return {**self._headers, "X-SMG-Routing-Key": routing_key}
-        return self._headers
+            more["X-SMG-Routing-Key"] = routing_key
+        return {**self._headers, **more} if more else self._headers
 
     async def _receive(
         self, response: httpx2.Response, builder: TurnBuilder, clocks: Clocks
@@ -255,7 +269,7 @@ def _patience(connect: float | None) -> httpx2.Timeout:
 def _never_sent(error: BaseException) -> bool:
     """Tell whether a kept-alive connection was closed by the server before we could write to it.
 
-    llama.cpp closes its connections soon; sending on a fresh one repeats nothing.
+    Sending on a fresh one repeats nothing.
     """
     return any(isinstance(cause, ClientConnectionResetError) for cause in causes(error))
 

@@ -3,7 +3,7 @@
 import inspect
 import math
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, cast, overload
 
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, Validation
 from pydantic_core import PydanticSerializationError, to_json
 
 from agentkit.errors import ConfigurationError, ToolError, ToolInputError
-from agentkit.messages import JsonObject, ToolSpec
+from agentkit.messages import JsonObject, PlanExample, ToolSpec
 from agentkit.toolkit._docstring import read_docstring
 from agentkit.toolkit._schema import compact_schema
 
@@ -34,6 +34,7 @@ class FunctionTool:
         name: str | None = None,
         description: str | None = None,
         timeout_seconds: float | None = None,
+        examples: Sequence[PlanExample] = (),
     ) -> None:
         docs = read_docstring(inspect.getdoc(function) or "")
         name = str(name or getattr(function, "__name__", ""))
@@ -51,6 +52,7 @@ class FunctionTool:
             description=description or docs.summary,
             parameters=compact_schema(self._arguments.model_json_schema()),
             timeout_seconds=timeout_seconds,
+            examples=tuple(examples),
         )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -103,6 +105,7 @@ def tool(
     name: str | None = None,
     description: str | None = None,
     timeout_seconds: float | None = None,
+    examples: Sequence[PlanExample] = (),
 ) -> Callable[[Callable[..., Any]], FunctionTool]: ...
 
 
@@ -113,6 +116,7 @@ def tool(
     name: str | None = None,
     description: str | None = None,
     timeout_seconds: float | None = None,
+    examples: Sequence[PlanExample] = (),
 ) -> FunctionTool | Callable[[Callable[..., Any]], FunctionTool]:
     """Make a tool of a typed function, with or without options.
 
@@ -134,12 +138,17 @@ def tool(
         name: what the model calls it; the function's name where not given.
         description: what the model is told; the docstring's summary where not given.
         timeout_seconds: limit of one call; the run's policy where not given.
+        examples: plans that use it, for small models: see `agentkit.messages.PlanExample`.
 
     Raises:
         ConfigurationError: a parameter has no type, or one that JSON cannot express.
     """
     make = partial(
-        FunctionTool, name=name, description=description, timeout_seconds=timeout_seconds
+        FunctionTool,
+        name=name,
+        description=description,
+        timeout_seconds=timeout_seconds,
+        examples=examples,
     )
     return make if function is None else make(function)
 

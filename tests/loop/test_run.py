@@ -22,6 +22,7 @@ from agentkit import (
     ToolError,
     ToolResult,
     UserMessage,
+    tool,
 )
 from agentkit.errors import (
     InvalidOutputError,
@@ -29,7 +30,7 @@ from agentkit.errors import (
     ModelRequestError,
     ModelUnavailableError,
 )
-from agentkit.messages import Message, PlanStep, ToolCall
+from agentkit.messages import Message, PlanExample, PlanStep, ToolCall
 from agentkit.protocols import ModelRequest
 from agentkit.testing import HANG, RecordingTool, ScriptedModel, call, echo, step
 
@@ -511,10 +512,13 @@ async def test_a_small_model_gets_a_second_try_at_a_fact(make_agent: MakeAgent) 
 
 async def test_a_fact_that_was_not_found_is_named_as_such(make_agent: MakeAgent) -> None:
     tool = RecordingTool("look", results=[ToolError("no such place")])
-    script = [plan_of(("look", "time")), call("look", n=1), call("look", n=2), "Not found."]
+    found = RecordingTool("find", results=["Rome"])
+    plan = plan_of(("look", "time"), ("find", "city"))
+    nobody = json.dumps({"answer_from": "nobody"})
+    script = [plan, call("look", n=1), call("look", n=2), nobody, call("find"), "Rome."]
     with ScriptedModel(script, small=True) as model:
-        await make_agent(model, tool, plan="auto").run("What time is it?")
-    assert "time: not found: no such place" in last_text(model.requests[-1])
+        await make_agent(model, tool, found, plan="auto").run("What time is it, and where?")
+    assert "time: not found: no such place\n- city: Rome" in last_text(model.requests[-1])
 
 
 @pytest.mark.parametrize(("source", "told"), [("memory", "one or two"), ("nobody", "do not know")])
@@ -525,6 +529,89 @@ async def test_a_small_model_is_not_made_to_call_what_no_tool_can_tell(
         result = await make_agent(model, echo, plan="auto").run("What is the capital of France?")
     assert (result.stop, result.calls) == ("done", 0)
     assert told in last_text(model.requests[-1])
+
+
+async def test_an_answer_with_a_figure_that_no_result_has_is_asked_for_again(
+    make_agent: MakeAgent,
+) -> None:
+    tool = RecordingTool("look", results=["09:09:50"])
+    script = [plan_of(("look", "time")), call("look"), "It is 10:09:50.", "It is 09:09:50."]
+    with ScriptedModel(script, small=True) as model:
+        result = await make_agent(model, tool, plan="auto").run("What time is it?")
+    assert result.text == "It is 09:09:50."
+    assert last_text(model.requests[-1]).startswith("10:09:50: no result says so.")
+
+
+async def test_results_themselves_are_the_answer_where_the_model_keeps_inventing(
+    make_agent: MakeAgent,
+) -> None:
+    tool = RecordingTool("look", results=["09:09:50"])
+    script = [plan_of(("look", "time")), call("look"), "It is 10:09:50.", "No, 11:09:50."]
+    with ScriptedModel(script, small=True) as model:
+        result = await make_agent(model, tool, plan="auto").run("What time is it?")
+    assert result.text == "time: 09:09:50"
+    last = result.transcript[-1]
+    assert isinstance(last, ModelTurn)
+    assert last.text == result.text
+
+
+async def test_where_nothing_was_found_the_answer_may_not_guess(make_agent: MakeAgent) -> None:
+    tool = RecordingTool("look", results=[ToolError("no such place")])
+    script = [plan_of(("look", "time")), call("look", n=1), call("look", n=2), "12:00", "12:01"]
+    with ScriptedModel(script, small=True) as model:
+        result = await make_agent(model, tool, plan="auto").run("What time is it?")
+    assert "could not find this out" in last_text(model.requests[-2])
+    assert result.text == "time: not found"
+
+
+async def test_a_fact_whose_tool_fails_is_planned_again_with_another(
+    make_agent: MakeAgent,
+) -> None:
+    broken = RecordingTool("code", results=[ToolError("no such module")])
+    tool = RecordingTool("look", results=["+05:30"])
+    script = [
+        plan_of(("code", "offset")), call("code", n=1), call("code", n=2),
+        plan_of(("look", "offset of Kolkata")), call("look"), "It is +05:30.",
+    ]  # fmt: skip
+    with ScriptedModel(script, small=True) as model:
+        async with make_agent(model, broken, tool, plan="auto").start("Offset?") as run:
+            plans = [event async for event in run if isinstance(event, PlanMade)]
+        result = await run.result()
+    assert result.text == "It is +05:30."
+    assert [plan.revision for plan in plans] == [0, 1]
+    assert result.plan == (PlanStep("offset of Kolkata", "look"),)
+    asked = last_text(model.requests[3])
+    assert "no such module" in asked
+    schema = json.dumps(model.requests[3].schema)
+    assert '"look"' in schema
+    assert '"code"' not in schema
+
+
+async def test_a_fact_that_no_other_tool_has_is_named_as_not_found(make_agent: MakeAgent) -> None:
+    broken = RecordingTool("code", results=[ToolError("no such module")])
+    nobody = json.dumps({"answer_from": "nobody"})
+    script = [plan_of(("code", "x")), call("code", n=1), call("code", n=2), nobody, "Not found."]
+    with ScriptedModel(script, small=True) as model:
+        result = await make_agent(model, broken, echo, plan="auto").run("x?")
+    assert (result.text, result.plan) == ("Not found.", (PlanStep("x", "code"),))
+
+
+async def test_a_planner_is_shown_the_examples_whose_tools_are_there(make_agent: MakeAgent) -> None:
+    def example(task: str, *tools: str) -> PlanExample:
+        return PlanExample(task, tuple(PlanStep(f"need of {task}", name) for name in tools))
+
+    @tool(examples=[example("One?", "look"), example("Two?", "look", "gone")])
+    def look() -> str:
+        """Look."""
+        return "12:00"
+
+    script = [plan_of(("look", "time")), call("look"), "12:00"]
+    with ScriptedModel(script, small=True) as model:
+        await make_agent(model, look, plan="auto").run("What time is it?")
+    shown = [m.text for m in model.requests[0].messages if isinstance(m, UserMessage)]
+    assert "One?" in shown
+    assert "Two?" not in shown
+    assert "Who wrote Hamlet?" in shown
 
 
 async def test_a_task_that_names_an_address_must_be_looked_up(make_agent: MakeAgent) -> None:

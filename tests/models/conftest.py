@@ -104,6 +104,7 @@ class Canned:
         self.pages: dict[str, Any] = {}
         self.headers: dict[str, str] = {}
         self.requests: list[dict[str, Any]] = []
+        self.ports: list[int] = []  # of the client, a request each
         self.base_url = ""
 
     async def _models(self, _request: web.Request) -> web.Response:
@@ -117,6 +118,8 @@ class Canned:
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         self.requests.append(await request.json())
+        if request.transport is not None:
+            self.ports.append(request.transport.get_extra_info("peername")[1])
         status, kind, pieces = self._answers.pop(0)
         response = web.StreamResponse(status=status, headers={"Content-Type": kind, **self.headers})
         await response.prepare(request)

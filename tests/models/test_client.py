@@ -403,3 +403,17 @@ async def test_a_step_with_a_schema_does_not_think_unless_it_is_told_to(
             await model.ask(ModelRequest(messages=HI.messages, **fields), heard)
         sent = [received.body.get("chat_template_kwargs") for received in server.requests]
     assert sent == [{"enable_thinking": False}, {"enable_thinking": True}]
+
+
+@pytest.mark.parametrize(("owner", "connections"), [("sglang", 1), ("llamacpp", 3)])
+async def test_a_server_that_drops_used_connections_gets_a_new_one_for_each_answer(
+    serve: Any, connect: Any, sse: Any, delta: Any, heard: Any, owner: str, connections: int
+) -> None:
+    answer = sse(delta(content="Hi."), delta("stop"))
+    async with (
+        serve(answer, answer, answer, owner=owner) as server,
+        connect(server, backend=owner) as model,
+    ):
+        for _ in range(3):
+            await model.ask(HI, heard)
+    assert len(set(server.ports)) == connections

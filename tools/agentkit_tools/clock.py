@@ -4,12 +4,19 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from agentkit.errors import ToolInputError
+from agentkit.messages import PlanExample, PlanStep
 from agentkit.protocols import Tool
 from agentkit.toolkit import FunctionTool, tool
 from agentkit_tools._zones import Zone, find_zone
 
 _FORMATS = ("%H:%M", "%H:%M:%S", "%I:%M %p", "%I %p", "%I:%M%p", "%I%p")
 _DATED = ("%Y-%m-%d %I:%M %p", "%Y-%m-%d %I:%M%p", "%Y-%m-%d %I %p", "%Y-%m-%d %I%p")
+
+_NOW = PlanExample("What time is it in Oslo?", (PlanStep("time now in Oslo", "clock"),))
+_ELSEWHERE = PlanExample(
+    "A train leaves Rome at 7:15. What time is that in Perth?",
+    (PlanStep("7:15 in Rome as time in Perth", "time_elsewhere"),),
+)
 
 
 def _now() -> datetime:
@@ -20,7 +27,7 @@ def make_clock(now: Callable[[], datetime] = _now) -> FunctionTool:
     """Return the clock tool; `now` gives the present as an aware datetime."""
 
     # Sync on purpose: a zone is read from disk, so this belongs into a thread.
-    @tool
+    @tool(examples=[_NOW])
     def clock(zone: str) -> str:
         """Tell the date and time it is now in a place.
 
@@ -39,7 +46,7 @@ def make_time_elsewhere(now: Callable[[], datetime] = _now) -> FunctionTool:
     Its name does not say "convert": a small model would take it for units and dates as well.
     """
 
-    @tool
+    @tool(examples=[_ELSEWHERE])
     def time_elsewhere(time: str, from_zone: str, to_zone: str) -> str:
         """Tell what a given time, such as 14:30, is in another zone. Not for the time now.
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from agentkit.errors import ToolError, ToolInputError, ToolTimeoutError
-from agentkit.messages import JsonObject, ToolSpec
+from agentkit.messages import JsonObject, PlanExample, PlanStep, ToolSpec
 from agentkit.protocols import OpenTool, Tool
 from agentkit.sandbox import Interpreter, Outcome, WorkerLimits
 from agentkit.toolkit import defused
@@ -24,7 +24,26 @@ _REASONS = {
     "host": "The interpreter was closed.",
     "SIGSEGV": "It crashed the interpreter (SIGSEGV).",
 }
-_NO_MODULE = "\nUse the standard library: datetime, zoneinfo, math, statistics, re, csv, json."
+_NAME = "code_interpreter"
+_EXAMPLES = (
+    PlanExample("How many kilograms are 5 pounds?", (PlanStep("5 pounds in kilograms", _NAME),)),
+    PlanExample("Which weekday was 3 May 1999?", (PlanStep("weekday of 3 May 1999", _NAME),)),
+    PlanExample(
+        "What is the time in Lisbon, and what is 17 squared?",
+        (PlanStep("time now in Lisbon", "clock"), PlanStep("17 squared", _NAME)),
+    ),
+    PlanExample(
+        "How heavy are 8 of the boxes on http://shop.example/box?",
+        (
+            PlanStep("weight of one box on http://shop.example/box", "fetch"),
+            PlanStep("8 times the weight of one box", _NAME),
+        ),
+    ),
+)
+_ADVICE = {
+    "ModuleNotFoundError": "Use the standard library: datetime, zoneinfo, math, statistics, re, csv, json.",
+    "FileNotFoundError": "The folder is empty: write the data into the script itself.",
+}
 _LOST = "The interpreter was restarted: all variables are lost, define them again."
 
 
@@ -44,7 +63,7 @@ class CodeInterpreter:
     def spec(self) -> ToolSpec:
         """What the model is told."""
         return ToolSpec(
-            name="code_interpreter",
+            name=_NAME,
             description="Run Python code: arithmetic, dates, units, counting, text, tables. "
             "Not for web pages. Variables are kept.",
             parameters={
@@ -52,13 +71,15 @@ class CodeInterpreter:
                 "properties": {
                     "code": {
                         "type": "string",
-                        "description": "complete script, several lines, that prints the result",
+                        "description": "complete script, several lines, that defines the data of "
+                        "the task (there are no files), computes with it and prints the result",
                     }
                 },
                 "required": ["code"],
                 "additionalProperties": False,
             },
             timeout_seconds=self.seconds + 30,  # our own limit comes first: it keeps the variables
+            examples=_EXAMPLES,
         )
 
     def validate(self, arguments: JsonObject) -> JsonObject:
@@ -136,7 +157,7 @@ def report(outcome: Outcome, seconds: float) -> str:
         raise ToolError(f"{text}{reason} {_LOST}")
     note = f"\n{_LOST}" if outcome.restarted else ""
     if outcome.error:
-        advice = _NO_MODULE if "ModuleNotFoundError" in outcome.error else ""
+        advice = "".join(f"\n{more}" for kind, more in _ADVICE.items() if kind in outcome.error)
         raise ToolError(defused(f"{text}{outcome.error}{advice}{note}"))
     return (text + _value(outcome)).rstrip("\n") + note or (
         "The code ran and printed nothing. Use print(...), or end with an expression."

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from anyio import to_thread
 
 from agentkit.errors import ToolError, ToolInputError
+from agentkit.messages import PlanExample, PlanStep
 from agentkit.protocols import Tool
 from agentkit.toolkit import FunctionTool, defused, tool
 from agentkit_tools._addresses import AddressRules
@@ -25,6 +26,10 @@ ALLOW_VARIABLE = "AGENTKIT_FETCH_ALLOW"
 
 _KEPT_PAGES = 8
 _KEPT_SECONDS = 300.0
+_ADDRESS = "http://city.example/council"
+_EXAMPLE = PlanExample(
+    f"Who is the mayor? See {_ADDRESS}", (PlanStep(f"name of the mayor on {_ADDRESS}", "fetch"),)
+)
 
 
 def make_fetch(allow: Sequence[str] | None = None) -> FunctionTool:
@@ -36,7 +41,8 @@ def make_fetch(allow: Sequence[str] | None = None) -> FunctionTool:
     """
     pages = _Pages()
 
-    @tool(timeout_seconds=60)  # our own limit comes first: it says what took long
+    # Our own limit comes before the 60 seconds: it says what took long.
+    @tool(timeout_seconds=60, examples=[_EXAMPLE])
     async def fetch(url: str, start: int = 0) -> str:
         """Read a web page or text file by its URL.
 

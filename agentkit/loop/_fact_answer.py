@@ -1,0 +1,102 @@
+"""The answer of a small model, from collected results; its figures are theirs.
+
+Such a model copies "09:09:50" as "10:09:50", and where nothing was found it makes something up. So
+the figures of an answer are held to what the model was given. An answer that has others is asked
+for once more; after that the results themselves are the answer.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+from agentkit.events import Phase
+from agentkit.loop._fact_plan import Source
+from agentkit.loop._figures import strange_figures
+from agentkit.loop._plan import ask, step_deadline
+from agentkit.loop._state import RunState
+from agentkit.messages import Message, ModelTurn, PlanStep, ToolResult, UserMessage
+from agentkit.toolkit import capped
+
+Found: TypeAlias = Sequence[tuple[PlanStep, ToolResult]]
+"""What was asked of the tools, and what they said."""
+
+_FACT_CHARS = 4000  # of one result; a small model on a CPU takes half a second for a line of it
+_SHOWN_CHARS = 400  # of all results, where they themselves are the answer
+
+_PROMPTS: Mapping[Source, str] = {
+    "tools": """\
+Results of the tools:
+{facts}
+
+Task: {task}
+
+Write the answer that these results give, in one or two sentences. Copy every number, time and \
+name exactly as it stands there. No steps and no explanation. If something was not found, say \
+so; never guess.""",
+    "memory": "{task}\n\nAnswer in one or two sentences.",
+    "nobody": """\
+{task}
+
+Neither you nor your tools can know this. Say in one sentence that you do not know it; never guess.""",
+}
+_NOTHING = """\
+{task}
+
+The tools could not find this out:
+{facts}
+
+Say in one sentence that it could not be found out, and why; never guess."""
+_STRANGE = (
+    "{figures}: no result says so. Write the answer again, with figures from the results only."
+)
+
+
+async def answer(
+    state: RunState, source: Source, task: str, found: Found, before: Sequence[Message]
+) -> str:
+    """Return the answer to `task`; `before` are standing instructions.
+
+    Raises:
+        Stopped: a limit was reached.
+        AgentkitError: the model could not be asked, or wrote nothing.
+    """
+    facts = fact_lines(found)
+    lost = bool(found) and not any(result.ok for _, result in found)
+    prompt = (_NOTHING if lost else _PROMPTS[source]).format(task=task, facts=facts)
+    messages: list[Message] = [*before, UserMessage(prompt)]
+    turn = await _written(state, "answer", messages)
+    given = f"{task}\n{facts}"
+    if found and (strange := strange_figures(turn.text, given)):
+        asked = UserMessage(_STRANGE.format(figures=", ".join(strange)))
+        turn = await _written(state, "check", [*messages, turn, asked])
+        if strange_figures(turn.text, given) and (plain := _plainly(found)):
+            turn = ModelTurn(text=plain, usage=turn.usage)
+    state.transcript.append(turn)
+    return turn.text
+
+
+def fact_lines(found: Found) -> str:
+    """Return what was found, a line or more for each fact."""
+    return "\n".join(
+        f"- {step.need}: {'' if result.ok else 'not found: '}"
+        f"{capped(result.text.strip(), _FACT_CHARS)}"
+        for step, result in found
+    )
+
+
+async def _written(state: RunState, phase: Phase, messages: Sequence[Message]) -> ModelTurn:
+    while True:
+        with step_deadline(state):
+            turn = await ask(state, phase, messages=messages, tools=(), thinking=False)
+        if turn.text.strip():
+            return turn
+        state.correct("The model wrote no answer.", turn.thinking)
+
+
+def _plainly(found: Found) -> str:
+    """Return the results as they are, "" where they are too long to be an answer."""
+    lines = [
+        f"{step.need}: {result.text.strip() if result.ok else 'not found'}"
+        for step, result in found
+    ]
+    text = "\n".join(lines)
+    return text if len(text) <= _SHOWN_CHARS else ""
