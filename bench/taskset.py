@@ -96,7 +96,7 @@ def _zones() -> tuple[Task, ...]:
         task(
             "kolkata-offset",
             "What is the UTC offset of Asia/Kolkata, in hours and minutes?",
-            says(matching(r"(?<!\d)0?5:30", r"(?<!\d)5\.5\b", r"\b5 hours?,?(?: and)? 30 min")),
+            says(matching(r"(?<!\d)0?5:?30\b", r"(?<!\d)5\.5\b", r"\b5 hours?,?(?: and)? 30 min")),
         ),
     )
 

@@ -10,7 +10,12 @@ from pathlib import Path
 import pytest
 import trio
 from blockbuster import blockbuster_ctx
+from platformdirs import user_cache_path
 from trio.testing import MockClock
+
+from agentkit.engine import find_profile
+
+_CACHE = Path(os.environ.get("AGENTKIT_CACHE_DIR") or user_cache_path("agentkit"))
 
 
 @pytest.fixture(autouse=True)
@@ -48,6 +53,16 @@ def nothing_left_behind() -> Iterator[None]:
         time.sleep(0.05)
         left = _held() - before
     assert not left, f"left behind: {sorted(left)}"
+
+
+@pytest.fixture
+def weights() -> Path:
+    """Return the weights of the default model; skip a test where they are not at hand."""
+    given = os.environ.get("AGENTKIT_TEST_WEIGHTS")
+    path = Path(given) if given else _CACHE / "weights" / find_profile(None).weights.file
+    if not path.is_file():
+        pytest.skip(f"no weights at {path}: agentkit models pull, or set AGENTKIT_TEST_WEIGHTS")
+    return path
 
 
 @pytest.fixture

@@ -1,13 +1,11 @@
 """The default profile with its real weights: slow, so only where they are at hand."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx2
 import pytest
 from anyio import to_thread
-from platformdirs import user_cache_path
 
 from agentkit.engine import Profile, find_profile, open_embedded
 
@@ -16,15 +14,10 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def profile() -> Profile:
-    given = os.environ.get("AGENTKIT_TEST_WEIGHTS")
-    cached = user_cache_path("agentkit") / "weights" / find_profile(None).weights.file
-    path = Path(given) if given else cached
-    if not path.is_file():
-        pytest.skip(f"no weights: set AGENTKIT_TEST_WEIGHTS, or fetch {cached.name} first")
-    profile = find_profile(None)
-    weights = profile.weights.model_copy(update={"path": path, "sha256": None})
-    return profile.model_copy(update={"weights": weights})
+def profile(weights: Path) -> Profile:
+    default = find_profile(None)
+    given = default.weights.model_copy(update={"path": weights, "sha256": None})
+    return default.model_copy(update={"weights": given})
 
 
 @pytest.mark.embedded

@@ -1,6 +1,5 @@
 """A fake model server beside the test, and a way to run a file of `examples/` against it."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -10,13 +9,10 @@ from typing import Any, TypeAlias
 
 import pytest
 from anyio.from_thread import start_blocking_portal
-from platformdirs import user_cache_path
 
-from agentkit.engine import find_profile
 from agentkit.testing import FakeSGLang
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-CACHE = Path(os.environ.get("AGENTKIT_CACHE_DIR") or user_cache_path("agentkit"))
 
 Serve: TypeAlias = Callable[..., FakeSGLang]
 RunExample: TypeAlias = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -52,14 +48,3 @@ def run_example(tmp_path: Path) -> RunExample:
         )
 
     return run
-
-
-@pytest.fixture
-def weights(monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Point settings to the real model, or skip where its weights are not here."""
-    given = os.environ.get("AGENTKIT_TEST_WEIGHTS")
-    path = Path(given) if given else CACHE / "weights" / find_profile(None).weights.file
-    if not path.is_file():
-        pytest.skip(f"no weights at {path}: agentkit models pull, or set AGENTKIT_TEST_WEIGHTS")
-    monkeypatch.setenv("AGENTKIT_WEIGHTS", str(path))
-    return path

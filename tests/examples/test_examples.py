@@ -199,10 +199,11 @@ def test_many_tasks_give_every_outcome_in_order(serve: "Serve", run_example: "Ru
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", ["quickstart.py", "planning.py"])
 def test_an_example_answers_with_the_real_model(
-    name: str, weights: Path, run_example: "RunExample"
+    name: str, weights: Path, run_example: "RunExample", monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("AGENTKIT_WEIGHTS", str(weights))
     done = run_example(name, seconds=850)
-    assert (done.returncode, done.stderr) == (0, ""), weights
+    assert (done.returncode, done.stderr) == (0, "")
     assert re.search(r"\d\d?:\d\d", done.stdout), f"no time of day in {done.stdout!r}"
     if name == "planning.py":
         assert "42" in done.stdout

@@ -10,7 +10,17 @@ from typing import Any
 import pytest
 from anyio import to_thread
 
-from agentkit import Result, Runtime, StepStarted, TextDelta, ThinkingDelta, read_settings, tool
+from agentkit import (
+    Result,
+    Runtime,
+    StepStarted,
+    TextDelta,
+    ThinkingDelta,
+    ToolResult,
+    read_settings,
+    tool,
+)
+from agentkit.protocols import Tool
 
 URL = os.environ.get("AGENTKIT_TEST_SGLANG_URL", "")
 pytestmark = [
@@ -19,26 +29,42 @@ pytestmark = [
 ]
 
 
+# The scripted model knows its dialogues with these tools in these words, and strays with others.
 @tool
-async def get_current_time(timezone: str, note: str = "") -> str:
-    """Get the current time in a time zone."""
-    del note
+async def get_current_time(timezone: str) -> str:
+    """Get the current time in a time zone"""
     return f"2026-01-02 12:00 in {timezone}"
+
+
+@tool
+async def fetch(url: str) -> str:
+    """Fetch a URL"""
+    return f"# {url}"
+
+
+def _in_its_words(known: Tool) -> Tool:
+    @tool(name=known.spec.name, description="Run Python code")
+    async def run(code: str) -> str:
+        return await known.call(known.validate({"code": code}))
+
+    return run
 
 
 async def answered(task: str, tmp_path: Path, **options: Any) -> tuple[Result, str, str]:
     settings = await to_thread.run_sync(
         # Grammar on every argument throws a model off that knows its calls by heart.
         lambda: read_settings(
-            base_url=URL, sampling={"temperature": 0}, strict_tools=False, state_dir=tmp_path
+            base_url=URL,
+            sampling={"temperature": 0},
+            strict_tools=False,
+            state_dir=tmp_path,
+            tools=["code_interpreter"],
         )
     )
     thinking, text = "", ""
     async with Runtime.open(settings, with_mcp=False) as runtime:
-        known = [
-            entry for entry in runtime.tools if entry.spec.name in {"code_interpreter", "fetch"}
-        ]
-        agent = runtime.agent(tools=[get_current_time, *known], builtin=False, **options)
+        tools = [get_current_time, *map(_in_its_words, runtime.tools), fetch]
+        agent = runtime.agent(tools=tools, builtin=False, **options)
         async with agent.start(task) as run:
             async for event in run:
                 match event:
@@ -75,9 +101,12 @@ async def test_real_code_runs_in_the_interpreter(tmp_path: Path) -> None:
     assert any("121932631112635269" in getattr(m, "text", "") for m in result.transcript[:-1])
 
 
-async def test_wrong_arguments_are_mended_after_one_explanation(tmp_path: Path) -> None:
+async def test_wrong_arguments_are_explained_and_never_run(tmp_path: Path) -> None:
     result, _, _ = await answered("Send wrong arguments.", tmp_path)
-    assert (result.stop, result.calls) == ("done", 1)
+    first, *others = [entry for entry in result.transcript if isinstance(entry, ToolResult)]
+    assert (first.ok, "timezone: Field required" in first.text) == (False, True)
+    assert all(entry.ok for entry in others)  # whether it calls again depends on its mood
+    assert (result.stop, result.calls) == ("done", len(others))
     assert result.text == "Corrected the arguments."
 
 
