@@ -137,8 +137,13 @@ def date_in(zone: str) -> Finder:
 
 
 def days_until(then: date) -> Finder:
-    """State the number of days from the day of the run (UTC)."""
-    return lambda answer: number((then - answer.started.astimezone(UTC).date()).days)(answer)
+    """State the number of days from the day of the run (UTC), or of whole days from its moment."""
+
+    def find(answer: Answer) -> list[int]:
+        days = (then - answer.started.astimezone(UTC).date()).days
+        return [*number(days)(answer), *number(days - 1)(answer)]
+
+    return find
 
 
 def says(*finders: Finder, never: Finder | None = None) -> Check:

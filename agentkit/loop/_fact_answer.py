@@ -1,8 +1,8 @@
 """The answer of a small model, from collected results; its figures are theirs.
 
 Such a model copies "09:09:50" as "10:09:50", and where nothing was found it makes something up. So
-the figures of an answer are held to what the model was given. An answer that has others is asked
-for once more; after that the results themselves are the answer.
+the figures of an answer are held to what the model was given, and a short last result must be in it.
+An answer that fails is asked for once more; after that the results themselves are the answer.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from agentkit.events import Phase
 from agentkit.loop._fact_plan import Source
-from agentkit.loop._figures import strange_figures
+from agentkit.loop._figures import states, strange_figures
 from agentkit.loop._plan import ask, step_deadline
 from agentkit.loop._state import RunState
 from agentkit.messages import Message, ModelTurn, PlanStep, ToolResult, UserMessage
@@ -45,9 +45,7 @@ The tools could not find this out:
 {facts}
 
 Say in one sentence that it could not be found out, and why; never guess."""
-_STRANGE = (
-    "{figures}: no result says so. Write the answer again, with figures from the results only."
-)
+_AGAIN = "{complaint} Write the answer again, copied from the results only."
 
 
 async def answer(
@@ -65,13 +63,24 @@ async def answer(
     messages: list[Message] = [*before, UserMessage(prompt)]
     turn = await _written(state, "answer", messages)
     given = f"{task}\n{facts}"
-    if found and (strange := strange_figures(turn.text, given)):
-        asked = UserMessage(_STRANGE.format(figures=", ".join(strange)))
+    if complaint := _complaint(turn.text, given, found):
+        asked = UserMessage(_AGAIN.format(complaint=complaint))
         turn = await _written(state, "check", [*messages, turn, asked])
-        if strange_figures(turn.text, given) and (plain := _plainly(found)):
+        if _complaint(turn.text, given, found) and (plain := _plainly(found)):
             turn = ModelTurn(text=plain, usage=turn.usage)
     state.transcript.append(turn)
     return turn.text
+
+
+def _complaint(text: str, given: str, found: Found) -> str:
+    """Return what an answer copied wrong, "" if nothing."""
+    if not found:
+        return ""
+    if strange := strange_figures(text, given):
+        return f"No result says {', '.join(strange)}."
+    last = next((result.text.strip() for _, result in reversed(found) if result.ok), "")
+    # Earlier results may only have been needed for the last.
+    return "" if states(text, last) else f"The answer lacks this result: {last}."
 
 
 def fact_lines(found: Found) -> str:

@@ -35,7 +35,10 @@ _FACT_PROMPT = """\
 Task: {task}
 {known}Make one call of {tool} that finds out: {need}"""
 
-_AGAIN = "That call failed. Make a different call of {tool} that avoids this error."
+_KNOWN = "Known already; write what you need of it into the call:"
+_AGAIN = """\
+That call failed. Task: {task}
+Make another call of {tool}, without that error, that finds out: {need}"""
 
 
 async def gather_facts(state: RunState) -> str:
@@ -110,6 +113,7 @@ async def _get_fact(state: RunState, step: PlanStep, found: Found) -> ToolResult
     prompt = _FACT_PROMPT.format(
         task=state.task, known=_known(found), tool=step.tool, need=step.need
     )
+    again = _AGAIN.format(task=state.task, tool=step.tool, need=step.need)
     messages: list[Message] = [*_instructions(state), UserMessage(prompt)]
     result = ToolResult(call_id="", name=step.tool, text="No call was made.", ok=False)
     for _ in range(_TRIES):
@@ -125,7 +129,7 @@ async def _get_fact(state: RunState, step: PlanStep, found: Found) -> ToolResult
         result = _last_result(state)
         if result.ok:
             break
-        messages += [one, result, UserMessage(_AGAIN.format(tool=step.tool))]
+        messages += [one, result, UserMessage(again)]
     return result
 
 
@@ -143,7 +147,7 @@ def _instructions(state: RunState) -> list[Message]:
 
 def _known(found: Found) -> str:
     known = [(step, result) for step, result in found if result.ok]  # an error would be copied
-    return f"Known already:\n{fact_lines(known)}\n" if known else ""
+    return f"{_KNOWN}\n{fact_lines(known)}\n" if known else ""
 
 
 def _in_context(state: RunState) -> str:

@@ -1,4 +1,4 @@
-"""Figures of an answer that nothing given to the model has: miscopied, or made up."""
+"""What an answer copied wrong: figures that nothing given to the model has, results it leaves out."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -8,6 +8,10 @@ from fractions import Fraction
 _FIGURE = re.compile(
     r"(?<![\w.,])(?:[-\u2212]?\d\w*(?:[.,:/-]\d\w*)*|(?=[a-z]*\d)[a-z0-9]{8,})", re.IGNORECASE
 )
+_NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
+_WORDS = re.compile(r"\w+")
+_VERDICTS = {"true", "false", "none"}  # told as yes and no
+_SHORT = 40
 _LONG = 6  # a code may be cut to its beginning, if that is this long
 _LIST_MARK = re.compile(r"^\s*\d+[.)]\s", re.MULTILINE)
 _HALF_OF_DAY = re.compile(r"\s*([ap])\.?m\b", re.IGNORECASE)
@@ -32,6 +36,25 @@ def strange_figures(answer: str, given: str) -> tuple[str, ...]:
     text = _LIST_MARK.sub("", answer)
     strange = (shown for shown, half in _figures(text) if not known.has(shown, half))
     return tuple(dict.fromkeys(strange))
+
+
+def states(answer: str, result: str) -> bool:
+    """Tell whether an answer has a result that is one number or a few words.
+
+    Longer results may be told in part, and dates in many ways: those count as told.
+
+    >>> states("It is 41,055.", "41055.0"), states("It is 41.", "41055.0")
+    (True, False)
+    >>> states("It reads 'olleh'.", "olleh"), states("It reads 'ollhe'.", "olleh")
+    (True, False)
+    """
+    result = result.strip()
+    if _NUMBER.fullmatch(result):
+        return any(not strange_figures(figure, result) for figure, _ in _figures(answer))
+    words = set(_WORDS.findall(result.casefold())) - _VERDICTS
+    if len(result) > _SHORT or "\n" in result or any(map(str.isdigit, result)):
+        return True
+    return words <= set(_WORDS.findall(answer.casefold()))
 
 
 def _figures(text: str) -> Iterator[tuple[str, str]]:
@@ -59,7 +82,7 @@ class _Known:
             return not self.moments.isdisjoint(moments)
         if word in self.words or any(map(self._rounds_to, _number(word))):
             return True
-        if len(word) >= _LONG and any(known.startswith(word) for known in self.words):
+        if _is_code(word) and any(known.startswith(word) for known in self.words):
             return True
         parts = _parts(word)
         return len(parts) > 1 and all(self.has(part, "") for part in parts)
@@ -68,6 +91,10 @@ class _Known:
         half = Fraction(1, 2 * 10 ** len(number.partition(".")[2]))  # exact: 2^100 is no float
         value = abs(Fraction(number))
         return any(abs(abs(Fraction(known)) - value) <= half for known in self.numbers)
+
+
+def _is_code(word: str) -> bool:
+    return len(word) >= _LONG and any(map(str.isalpha, word))
 
 
 def _bare(figure: str) -> str:

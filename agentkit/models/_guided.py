@@ -29,10 +29,12 @@ from agentkit.models._schemas import for_grammar
 from agentkit.models._turn import Channel
 from agentkit.protocols import Emit, Model, ModelProfile, ModelRequest, ToolChoice
 
+# Placeholders in angle brackets: a small model answered with the word that stood in their place.
 _HOW = """\
-Reply with exactly one JSON object and nothing else:
-{"name": "TOOL", "arguments": {...}} to use a tool; its result comes next.
-{"answer": "TEXT"} when you have what you need. Never make up what a tool can tell you."""
+Reply with exactly one JSON object and nothing else. To use a tool, whose result comes next:
+{"name": <name of the tool>, "arguments": <its arguments>}
+When you have what you need: {"answer": <your answer to the user>}
+Never make up what a tool can tell you."""
 
 
 class GuidedModel:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from agentkit.loop._figures import strange_figures
+from agentkit.loop._figures import states, strange_figures
 
 
 @pytest.mark.parametrize(
@@ -42,6 +42,7 @@ def test_a_figure_that_was_given_may_be_written_another_way(answer: str, given: 
         ("It is 9:09 PM.", "09:09:50", ("9:09",)),
         ("She was 3.", "32", ("3",)),
         ("02cf24dba", "2cf24dba", ("02cf24dba",)),
+        ("573.59 euros", "573.5999999999999", ("573.59",)),
         ("43 km, not 43", "42.164972", ("43",)),
         ("1267650600228229401496703205367", "1267650600228229401496703205376", None),
         ("25 or 26 November 2026", "2026-11-25", ("26",)),
@@ -51,3 +52,21 @@ def test_a_figure_that_nobody_gave_is_found(
     answer: str, given: str, strange: tuple[str, ...] | None
 ) -> None:
     assert strange_figures(answer, given) == ((answer,) if strange is None else strange)
+
+
+@pytest.mark.parametrize(
+    ("answer", "result", "told"),
+    [
+        ("It is 2,376.", "2376", True),
+        ("It is 573.60 euros.", "573.5999999999999", True),
+        ("It is 237.", "2376", False),
+        ("Adam, Bela and Zoe", "['Adam', 'Bela', 'Zoe']", True),
+        ("Adam and Zoe", "['Adam', 'Bela', 'Zoe']", False),
+        ("Yes, it is prime.", "True", True),
+        ("On Sunday, 11 May 2025", "2025-05-11 00:00:00", True),
+        ("Wednesday", "Wednesday 2026-11-25 11:45:06 in Asia/Tokyo (UTC+09:00, JST)", True),
+        ("It is teal.", "# Kettle K-7\n\nColour: teal", True),
+    ],
+)
+def test_a_short_result_must_be_in_the_answer(answer: str, result: str, told: bool) -> None:
+    assert states(answer, result) is told

@@ -539,7 +539,18 @@ async def test_an_answer_with_a_figure_that_no_result_has_is_asked_for_again(
     with ScriptedModel(script, small=True) as model:
         result = await make_agent(model, tool, plan="auto").run("What time is it?")
     assert result.text == "It is 09:09:50."
-    assert last_text(model.requests[-1]).startswith("10:09:50: no result says so.")
+    assert last_text(model.requests[-1]).startswith("No result says 10:09:50.")
+
+
+async def test_an_answer_that_leaves_a_short_result_out_is_asked_for_again(
+    make_agent: MakeAgent,
+) -> None:
+    tool = RecordingTool("look", results=["olleh"])
+    script = [plan_of(("look", "reversed")), call("look"), "It is 'ollhe'.", "It is 'olleh'."]
+    with ScriptedModel(script, small=True) as model:
+        result = await make_agent(model, tool, plan="auto").run("What is 'hello' reversed?")
+    assert result.text == "It is 'olleh'."
+    assert last_text(model.requests[-1]).startswith("The answer lacks this result: olleh.")
 
 
 async def test_results_themselves_are_the_answer_where_the_model_keeps_inventing(

@@ -126,7 +126,7 @@ def test_arguments_that_hold_no_code_are_refused(arguments: dict[str, object]) -
 
 def test_a_session_that_was_lost_before_is_told_with_the_result() -> None:
     assert "all variables are lost" in report(Outcome(value="2", restarted=True), 30)
-    with pytest.raises(ToolError, match=r"NameError.*\n.*variables are lost"):
+    with pytest.raises(ToolError, match=r"(?s)NameError.*variables are lost"):
         report(Outcome(error="NameError: x", restarted=True), 30)
 
 

@@ -40,10 +40,17 @@ _EXAMPLES = (
         ),
     ),
 )
-_ADVICE = {
-    "ModuleNotFoundError": "Use the standard library: datetime, zoneinfo, math, statistics, re, csv, json.",
-    "FileNotFoundError": "The folder is empty: write the data into the script itself.",
-}
+_ADVICE = (
+    # Installed, it would be worse: datetime(..., tzinfo=pytz.timezone(...)) is wrong by minutes.
+    ("'pytz'", "Use datetime(2026, 7, 1, 9, 0, tzinfo=zoneinfo.ZoneInfo('Asia/Tokyo')) instead."),
+    (
+        "ModuleNotFoundError",
+        "Use the standard library: datetime, zoneinfo, math, statistics, re, csv, json.",
+    ),
+    ("FileNotFoundError", "The folder is empty: write the data into the script itself."),
+    ("NameError", "Text stands in quotes; modules are imported first."),
+    ("SyntaxError", "Text stands in quotes."),
+)
 _LOST = "The interpreter was restarted: all variables are lost, define them again."
 
 
@@ -157,7 +164,7 @@ def report(outcome: Outcome, seconds: float) -> str:
         raise ToolError(f"{text}{reason} {_LOST}")
     note = f"\n{_LOST}" if outcome.restarted else ""
     if outcome.error:
-        advice = "".join(f"\n{more}" for kind, more in _ADVICE.items() if kind in outcome.error)
+        advice = next((f"\n{more}" for sign, more in _ADVICE if sign in outcome.error), "")
         raise ToolError(defused(f"{text}{outcome.error}{advice}{note}"))
     return (text + _value(outcome)).rstrip("\n") + note or (
         "The code ran and printed nothing. Use print(...), or end with an expression."
