@@ -6,6 +6,8 @@ the task needs, then one call for each fact with only that fact's tool in sight,
 answer from the collected results, where no call is possible.
 """
 
+import re
+
 from agentkit.events import PlanMade
 from agentkit.loop._fact_answer import Found, answer, fact_lines
 from agentkit.loop._fact_plan import (
@@ -24,11 +26,15 @@ from agentkit.messages import (
     PlanStep,
     SystemMessage,
     ToolResult,
+    ToolSpec,
     UserMessage,
 )
 from agentkit.toolkit import capped
 
-_TRIES = 2
+_TRIES = 3
+_GIST_CHARS = 400  # of an error
+_ERROR_NAME = re.compile(r"\w*(?:Error|Exception|Warning)\b")
+_ADDRESS = re.compile(r"https?://[^\s)>\]]*[^\s)>\].,:;?!]")
 _CONTEXT_CHARS = 4000  # of what was said before the task
 
 _FACT_PROMPT = """\
@@ -36,9 +42,10 @@ Task: {task}
 {known}Make one call of {tool} that finds out: {need}"""
 
 _KNOWN = "Known already; write what you need of it into the call:"
-_AGAIN = """\
-That call failed. Task: {task}
-Make another call of {tool}, without that error, that finds out: {need}"""
+# Not the failed call itself: a small model copies what it sees, and makes that call again.
+_AGAIN = """
+An earlier call of {tool} failed, so make a better one:
+{error}"""
 
 
 async def gather_facts(state: RunState) -> str:
@@ -110,10 +117,10 @@ async def _other_way(state: RunState, step: PlanStep, result: ToolResult) -> Pla
 
 async def _get_fact(state: RunState, step: PlanStep, found: Found) -> ToolResult:
     spec = state.registry[step.tool].spec
-    prompt = _FACT_PROMPT.format(
-        task=state.task, known=_known(found), tool=step.tool, need=step.need
-    )
-    again = _AGAIN.format(task=state.task, tool=step.tool, need=step.need)
+    task, known = state.task, _known(found)
+    if known and not _takes_an_address(spec):  # else it reads the page again, in its own way
+        task, known = _ADDRESS.sub("that page", task), _ADDRESS.sub("that page", known)
+    prompt = _FACT_PROMPT.format(task=task, known=known, tool=step.tool, need=step.need)
     messages: list[Message] = [*_instructions(state), UserMessage(prompt)]
     result = ToolResult(call_id="", name=step.tool, text="No call was made.", ok=False)
     for _ in range(_TRIES):
@@ -129,7 +136,9 @@ async def _get_fact(state: RunState, step: PlanStep, found: Found) -> ToolResult
         result = _last_result(state)
         if result.ok:
             break
-        messages += [one, result, UserMessage(again)]
+        lesson = _AGAIN.format(tool=step.tool, error=_gist(result.text))
+        prompt += lesson
+        messages[-1] = UserMessage(prompt)
     return result
 
 
@@ -143,6 +152,22 @@ def _history(state: RunState) -> list[Message]:
 
 def _instructions(state: RunState) -> list[Message]:
     return [entry for entry in _history(state) if isinstance(entry, SystemMessage)]
+
+
+def _takes_an_address(spec: ToolSpec) -> bool:
+    return "url" in str(spec.parameters).lower()
+
+
+def _gist(error: str) -> str:
+    r"""Return what went wrong, without the code it went wrong in.
+
+    >>> print(_gist("  File 'cell', line 1\n    print(x)\nNameError: x\nDefine it."))
+    NameError: x
+    Define it.
+    """
+    lines = error.strip().splitlines()
+    named = [n for n, line in enumerate(lines) if _ERROR_NAME.match(line)]
+    return capped("\n".join(lines[named[-1] :] if named else lines), _GIST_CHARS)
 
 
 def _known(found: Found) -> str:

@@ -9,9 +9,11 @@ _FIGURE = re.compile(
     r"(?<![\w.,])(?:[-\u2212]?\d\w*(?:[.,:/-]\d\w*)*|(?=[a-z]*\d)[a-z0-9]{8,})", re.IGNORECASE
 )
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
+_DIGIT = re.compile(r"-?\d")  # may stand for something else, such as a day of the week
 _WORDS = re.compile(r"\w+")
 _VERDICTS = {"true", "false", "none"}  # told as yes and no
 _SHORT = 40
+_MOST_DIGITS = 1000  # longer numbers are compared as words; Python refuses to read 4,300 digits
 _LONG = 6  # a code may be cut to its beginning, if that is this long
 _LIST_MARK = re.compile(r"^\s*\d+[.)]\s", re.MULTILINE)
 _HALF_OF_DAY = re.compile(r"\s*([ap])\.?m\b", re.IGNORECASE)
@@ -49,6 +51,8 @@ def states(answer: str, result: str) -> bool:
     (True, False)
     """
     result = result.strip()
+    if _DIGIT.fullmatch(result):
+        return True
     if _NUMBER.fullmatch(result):
         return any(not strange_figures(figure, result) for figure, _ in _figures(answer))
     words = set(_WORDS.findall(result.casefold())) - _VERDICTS
@@ -108,7 +112,7 @@ def _parts(word: str) -> list[str]:
 
 def _number(word: str) -> Iterator[str]:
     """Yield the number that a word is, perhaps with letters behind it: "12th", "47.80eur"."""
-    if match := re.fullmatch(r"(-?\d+(?:\.\d+)?)[a-z]*", word):
+    if len(word) <= _MOST_DIGITS and (match := re.fullmatch(r"(-?\d+(?:\.\d+)?)[a-z]*", word)):
         yield match[1]
 
 

@@ -28,6 +28,7 @@ from agentkit.loop._figures import states, strange_figures
         ("See http://127.0.0.1:8000/x", "http://127.0.0.1:8000/x"),
         ("H2O and a B12 pill", "water"),
         ("Nothing to see.", ""),
+        ("A large number: " + "7" * 5000, "7" * 5000),
     ],
 )
 def test_a_figure_that_was_given_may_be_written_another_way(answer: str, given: str) -> None:
@@ -63,6 +64,7 @@ def test_a_figure_that_nobody_gave_is_found(
         ("Adam, Bela and Zoe", "['Adam', 'Bela', 'Zoe']", True),
         ("Adam and Zoe", "['Adam', 'Bela', 'Zoe']", False),
         ("Yes, it is prime.", "True", True),
+        ("It was a Tuesday.", "1", True),
         ("On Sunday, 11 May 2025", "2025-05-11 00:00:00", True),
         ("Wednesday", "Wednesday 2026-11-25 11:45:06 in Asia/Tokyo (UTC+09:00, JST)", True),
         ("It is teal.", "# Kettle K-7\n\nColour: teal", True),

@@ -507,7 +507,10 @@ async def test_a_small_model_gets_a_second_try_at_a_fact(make_agent: MakeAgent) 
     with ScriptedModel(script, small=True) as model:
         result = await make_agent(model, tool, plan="auto").run("What time is it?")
     assert (result.text, len(tool.calls)) == ("Noon.", 2)
-    assert any(isinstance(m, ToolResult) for m in model.requests[2].messages)
+    assert last_text(model.requests[2]).endswith("make a better one:\nno such place")
+    assert not any(
+        isinstance(m, ModelTurn) for m in model.requests[2].messages
+    )  # it would be copied
 
 
 async def test_a_fact_that_was_not_found_is_named_as_such(make_agent: MakeAgent) -> None:
@@ -515,7 +518,15 @@ async def test_a_fact_that_was_not_found_is_named_as_such(make_agent: MakeAgent)
     found = RecordingTool("find", results=["Rome"])
     plan = plan_of(("look", "time"), ("find", "city"))
     nobody = json.dumps({"answer_from": "nobody"})
-    script = [plan, call("look", n=1), call("look", n=2), nobody, call("find"), "Rome."]
+    script = [
+        plan,
+        call("look", n=1),
+        call("look", n=2),
+        call("look", n=3),
+        nobody,
+        call("find"),
+        "Rome.",
+    ]
     with ScriptedModel(script, small=True) as model:
         await make_agent(model, tool, found, plan="auto").run("What time is it, and where?")
     assert "time: not found: no such place\n- city: Rome" in last_text(model.requests[-1])
@@ -568,7 +579,14 @@ async def test_results_themselves_are_the_answer_where_the_model_keeps_inventing
 
 async def test_where_nothing_was_found_the_answer_may_not_guess(make_agent: MakeAgent) -> None:
     tool = RecordingTool("look", results=[ToolError("no such place")])
-    script = [plan_of(("look", "time")), call("look", n=1), call("look", n=2), "12:00", "12:01"]
+    script = [
+        plan_of(("look", "time")),
+        call("look", n=1),
+        call("look", n=2),
+        call("look", n=3),
+        "12:00",
+        "12:01",
+    ]
     with ScriptedModel(script, small=True) as model:
         result = await make_agent(model, tool, plan="auto").run("What time is it?")
     assert "could not find this out" in last_text(model.requests[-2])
@@ -581,7 +599,7 @@ async def test_a_fact_whose_tool_fails_is_planned_again_with_another(
     broken = RecordingTool("code", results=[ToolError("no such module")])
     tool = RecordingTool("look", results=["+05:30"])
     script = [
-        plan_of(("code", "offset")), call("code", n=1), call("code", n=2),
+        plan_of(("code", "offset")), call("code", n=1), call("code", n=2), call("code", n=3),
         plan_of(("look", "offset of Kolkata")), call("look"), "It is +05:30.",
     ]  # fmt: skip
     with ScriptedModel(script, small=True) as model:
@@ -591,9 +609,9 @@ async def test_a_fact_whose_tool_fails_is_planned_again_with_another(
     assert result.text == "It is +05:30."
     assert [plan.revision for plan in plans] == [0, 1]
     assert result.plan == (PlanStep("offset of Kolkata", "look"),)
-    asked = last_text(model.requests[3])
+    asked = last_text(model.requests[4])
     assert "no such module" in asked
-    schema = json.dumps(model.requests[3].schema)
+    schema = json.dumps(model.requests[4].schema)
     assert '"look"' in schema
     assert '"code"' not in schema
 
@@ -601,7 +619,14 @@ async def test_a_fact_whose_tool_fails_is_planned_again_with_another(
 async def test_a_fact_that_no_other_tool_has_is_named_as_not_found(make_agent: MakeAgent) -> None:
     broken = RecordingTool("code", results=[ToolError("no such module")])
     nobody = json.dumps({"answer_from": "nobody"})
-    script = [plan_of(("code", "x")), call("code", n=1), call("code", n=2), nobody, "Not found."]
+    script = [
+        plan_of(("code", "x")),
+        call("code", n=1),
+        call("code", n=2),
+        call("code", n=3),
+        nobody,
+        "Not found.",
+    ]
     with ScriptedModel(script, small=True) as model:
         result = await make_agent(model, broken, echo, plan="auto").run("x?")
     assert (result.text, result.plan) == ("Not found.", (PlanStep("x", "code"),))
@@ -643,6 +668,26 @@ async def test_facts_known_already_are_told_for_the_next_call(make_agent: MakeAg
     with ScriptedModel([*script, "573.60"], small=True) as model:
         await make_agent(model, tool, plan="auto").run("What do 12 kettles cost?")
     assert "price: 47.80" in last_text(model.requests[2])
+
+
+async def test_a_tool_that_takes_no_address_is_told_none_of_a_page_that_was_read(
+    make_agent: MakeAgent,
+) -> None:
+    address = "http://shop.example/k"
+
+    @tool
+    async def page(url: str) -> str:
+        """Read a page."""
+        return f"{url}: 47.80"
+
+    plan = plan_of(("page", f"price on {address}"), ("code", "12 times the price"))
+    script = [plan, call("page", url=address), call("code"), "573.60"]
+    code = RecordingTool("code", results=["573.60"])
+    with ScriptedModel(script, small=True) as model:
+        await make_agent(model, page, code, plan="auto").run(f"What do 12 cost? See {address}")
+    assert address in last_text(model.requests[1])
+    assert address not in last_text(model.requests[2])
+    assert "price on that page: that page: 47.80" in last_text(model.requests[2])
 
 
 async def test_a_planned_conversation_knows_what_was_said_before(make_agent: MakeAgent) -> None:

@@ -130,6 +130,20 @@ def test_a_session_that_was_lost_before_is_told_with_the_result() -> None:
         report(Outcome(error="NameError: x", restarted=True), 30)
 
 
+@pytest.mark.parametrize(
+    ("written", "run"),
+    [
+        ("print(1)}", "print(1)"),
+        ('print(1)"}}\n', "print(1)"),
+        ("x = {1: {2: 3}}", "x = {1: {2: 3}}"),
+        ("print('}')", "print('}')"),
+        ("print(1}", "print(1}"),
+    ],
+)
+def test_only_braces_that_the_arguments_left_behind_are_taken_off(written: str, run: str) -> None:
+    assert TOOLS[0].validate({"code": written}) == {"code": run}
+
+
 def test_the_tool_is_short_run_scoped_and_has_time_for_its_own_limit() -> None:
     (tool,) = TOOLS
     assert isinstance(tool, RunScopedTool)

@@ -1,5 +1,6 @@
 """Runs Python that the model wrote, in a child process that keeps its variables during a run."""
 
+import ast
 from dataclasses import dataclass, field
 
 from agentkit.errors import ToolError, ToolInputError, ToolTimeoutError
@@ -49,7 +50,7 @@ _ADVICE = (
     ),
     ("FileNotFoundError", "The folder is empty: write the data into the script itself."),
     ("NameError", "Text stands in quotes; modules are imported first."),
-    ("SyntaxError", "Text stands in quotes."),
+    ("SyntaxError: invalid syntax", "Text stands in quotes."),
 )
 _LOST = "The interpreter was restarted: all variables are lost, define them again."
 
@@ -100,7 +101,7 @@ class CodeInterpreter:
             raise ToolInputError('Give the Python code as {"code": "..."}, and nothing else.')
         if len(code) > CODE_CHARS:
             raise ToolInputError(f"The code has {len(code)} characters; {CODE_CHARS} at most.")
-        return {"code": _without_fences(code)}
+        return {"code": _without_braces(_without_fences(code))}
 
     async def call(self, arguments: JsonObject) -> str:
         """Run the code in an interpreter that lives for this call only.
@@ -187,6 +188,20 @@ def _without_fences(code: str) -> str:
     if len(lines) > 2 and lines[0].startswith("```") and lines[-1].strip() == "```":
         return "\n".join(lines[1:-1])
     return code
+
+
+def _without_braces(code: str) -> str:
+    """Leave out what ends the arguments once more, where only that keeps the code from compiling."""
+    bare = code.rstrip().rstrip('}"').rstrip()
+    return bare if bare != code.rstrip() and _compiles(bare) and not _compiles(code) else code
+
+
+def _compiles(code: str) -> bool:
+    try:
+        compile(code, "cell", "exec", flags=ast.PyCF_ONLY_AST)
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        return False
+    return True
 
 
 TOOLS: tuple[Tool, ...] = (CodeInterpreter(),)
