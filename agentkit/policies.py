@@ -3,8 +3,10 @@
 All durations are seconds; `None` means no limit.
 """
 
-from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, TypeAlias
+
+from agentkit.errors import ConfigurationError
 
 Thinking: TypeAlias = Literal["auto"] | bool
 """Whether the model thinks first: "auto" leaves it to the model and its preset."""
@@ -27,6 +29,9 @@ class Retry:
     attempts: int = 4
     first_delay: float = 0.5
     max_delay: float = 20.0
+
+    def __post_init__(self) -> None:
+        _check("retry", self, attempts=1)
 
     def delay_before(self, attempt: int, jitter: float) -> float:
         """Return the seconds to wait before attempt number `attempt`, `jitter` in 0..1.
@@ -51,6 +56,9 @@ class Timeouts:
     mcp_call: float | None = 60.0
     step: float | None = None
     run: float | None = None
+
+    def __post_init__(self) -> None:
+        _check("timeouts", self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +85,11 @@ class Limits:
     answer_tokens: int = 4096
     result_chars: int = 16_000
 
+    def __post_init__(self) -> None:
+        _check(
+            "limits", self, steps=1, parallel_calls=1, repeats=2, answer_tokens=1, result_chars=100
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
@@ -85,3 +98,14 @@ class Policy:
     retry: Retry = field(default_factory=Retry)
     timeouts: Timeouts = field(default_factory=Timeouts)
     limits: Limits = field(default_factory=Limits)
+
+
+def _check(group: str, policy: Any, **least: int) -> None:
+    """Raise where a field is below its least value, which is 0 where not given."""
+    for field_ in fields(policy):
+        value: float | None = getattr(policy, field_.name)
+        lowest = least.get(field_.name, 0)
+        if value is not None and not value >= lowest:
+            raise ConfigurationError(
+                f"{group}.{field_.name} is {value:g}: it must be {lowest} or more."
+            )

@@ -42,6 +42,8 @@ class ModelRequest:
         max_tokens: limit of the completion.
         timeouts: the clocks `connect`, `first_token`, `idle` and `model` apply.
         conversation_id: fixed-length id; keeps requests of a conversation on one cache.
+        varied: another try at what failed, for which a small model is sampled as widely as its
+            family; else it would write the same again.
     """
 
     messages: Sequence[Message]
@@ -52,6 +54,7 @@ class ModelRequest:
     max_tokens: int | None = None
     timeouts: Timeouts = field(default_factory=Timeouts)
     conversation_id: str = ""
+    varied: bool = False
 
 
 class Emit(Protocol):

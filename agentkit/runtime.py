@@ -1,19 +1,22 @@
 """The composition root: the one module that knows every adapter."""
 
 import os
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from anyio import to_thread
-from anyio.from_thread import start_blocking_portal
+from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from agentkit.agent import Agent, as_tools
 from agentkit.engine import Progress, embedded_available, find_profile, open_embedded
 from agentkit.errors import ConfigurationError, EngineError
+from agentkit.loop import Result
 from agentkit.mcp import McpConfig, ServerState, config_of, open_servers, read_config
 from agentkit.models import ModelPool, open_pool
 from agentkit.policies import Plan, Policy, Thinking
@@ -25,6 +28,7 @@ from agentkit.trace.otel import open_otel
 
 _SERVER_FILE = Path("mcp_servers.json")
 _TOOL_GROUP = "agentkit.tools"
+_STOP_SECONDS = 15.0  # more than the cleanup of a run may take
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +117,7 @@ class Runtime:
             start_blocking_portal("asyncio") as portal,
             portal.wrap_async_context_manager(cls.open(settings, **options)) as runtime,
         ):
-            yield replace(runtime, call_in_loop=portal.call)
+            yield replace(runtime, call_in_loop=partial(_call, portal))
 
     def agent(
         self,
@@ -176,6 +180,25 @@ def builtin_tools(wanted: Iterable[str] | None = None) -> tuple[Tool, ...]:
             f"No built-in tool named {missing[0]!r}.", hint=f"There are: {', '.join(found)}."
         )
     return tuple(found[name] for name in wanted)
+
+
+def _call(portal: BlockingPortal, job: Callable[[], Awaitable[Result]]) -> Result:
+    """Do a job in the portal's loop; where the caller is interrupted, the job is cancelled first."""
+    over = Event()
+
+    async def tracked() -> Result:
+        try:
+            return await job()
+        finally:
+            over.set()
+
+    future = portal.start_task_soon(tracked)
+    try:
+        return future.result()
+    except BaseException:  # KeyboardInterrupt, in a notebook as well
+        future.cancel()
+        over.wait(_STOP_SECONDS)
+        raise
 
 
 def _secrets(settings: Settings, config: McpConfig | None) -> list[str]:

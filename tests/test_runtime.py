@@ -1,5 +1,7 @@
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,16 @@ import anyio
 import pytest
 from anyio import to_thread
 
-from agentkit import AgentkitError, Retry, Runtime, Settings, ToolResult, read_settings, tool
+from agentkit import (
+    AgentkitError,
+    Retry,
+    RunEnded,
+    Runtime,
+    Settings,
+    ToolResult,
+    read_settings,
+    tool,
+)
 from agentkit.errors import (
     ConfigurationError,
     EngineError,
@@ -220,3 +231,31 @@ def test_an_error_while_opening_reaches_the_script(home: Path) -> None:
         Runtime.open_sync(read_settings(engine="url"), with_mcp=False),
     ):
         pytest.fail("opened")
+
+
+def test_an_interrupt_stops_the_run_that_run_sync_waits_for(tmp_path: Path) -> None:
+    ends: list[RunEnded] = []
+
+    class Watcher:
+        def observe(self, run_id: str, event: object) -> None:
+            if isinstance(event, RunEnded):
+                ends.append(event)
+
+    @tool
+    async def interrupt() -> str:
+        """Do what Ctrl-C does, then go on for ever."""
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        await anyio.sleep_forever()
+        return ""
+
+    given = read_settings(state_dir=tmp_path, mcp_servers=None)
+    with (
+        ScriptedModel([call("interrupt")]) as model,
+        Runtime.open_sync(given, model=model, with_mcp=False) as runtime,
+    ):
+        agent = runtime.agent(tools=[interrupt], observers=[Watcher()])
+        with pytest.raises(KeyboardInterrupt):
+            agent.run_sync("Go")
+        assert [event.stop for event in ends] == ["cancelled"]
+    (trace,) = list_traces(given.trace_dir)
+    assert trace.outcome == "cancelled"

@@ -36,6 +36,7 @@ async def act(state: RunState, turn: ModelTurn) -> list[ToolResult]:
 
     A call that is unknown, invalid, cut off or beyond the limit is not run: its result says why.
     """
+    state.finished.clear()
     prepared = [_prepare(state, turn, call) for call in turn.tool_calls]
     ready = [item for item in prepared if isinstance(item, _Ready)]
     allowed = ready[: max(0, state.policy.limits.calls - state.calls)]
@@ -70,14 +71,16 @@ def parse_arguments(call: ToolCall) -> JsonObject:
 
 
 def _prepare(state: RunState, turn: ModelTurn, call: ToolCall) -> _Ready | ToolResult:
+    if turn.finish in {"length", "abort"}:
+        return _finish(state, call, _CUT_OFF, ok=False)
     try:
-        if turn.finish in {"length", "abort"}:
-            raise ToolInputError(_CUT_OFF)
         tool = state.tool(call.name)
         given = parse_arguments(call)
         return _Ready(call, tool, given, tool.validate(given))
     except ToolError as error:
         return _finish(state, call, str(error), ok=False)
+    except Exception as error:  # the border to tools that are not ours
+        return _finish(state, call, f"{type(error).__name__}: {error}", ok=False)
 
 
 async def _run_all(state: RunState, ready: Sequence[_Ready]) -> dict[int, ToolResult]:
@@ -113,6 +116,7 @@ async def _run_one(state: RunState, item: _Ready) -> ToolResult:
 
 
 def _over_limit(state: RunState, item: _Ready) -> ToolResult:
+    state.refused_calls += 1
     text = f"Not run: the run's limit of {state.policy.limits.calls} calls is reached."
     return _finish(state, item.call, text, ok=False)
 
@@ -126,4 +130,6 @@ def _finish(
             step=state.steps, call_id=call.id, name=call.name, text=shown, ok=ok, seconds=seconds
         )
     )
-    return ToolResult(call_id=call.id, name=call.name, text=shown, ok=ok)
+    result = ToolResult(call_id=call.id, name=call.name, text=shown, ok=ok)
+    state.finished[call.id] = result
+    return result

@@ -123,10 +123,16 @@ async def _get_fact(state: RunState, step: PlanStep, found: Found) -> ToolResult
     prompt = _FACT_PROMPT.format(task=task, known=known, tool=step.tool, need=step.need)
     messages: list[Message] = [*_instructions(state), UserMessage(prompt)]
     result = ToolResult(call_id="", name=step.tool, text="No call was made.", ok=False)
-    for _ in range(_TRIES):
+    for attempt in range(_TRIES):
         with step_deadline(state):
             turn = await ask(
-                state, "act", messages=messages, tools=(spec,), choice="required", thinking=False
+                state,
+                "act",
+                messages=messages,
+                tools=(spec,),
+                choice="required",
+                thinking=False,
+                varied=attempt > 0,
             )
             if not turn.tool_calls:
                 state.correct(turn.problem or "The model made no call.", turn.text)

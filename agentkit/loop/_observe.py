@@ -44,7 +44,7 @@ def check_limits(state: RunState) -> None:
         raise Stopped("cancelled", "The run was asked to stop after its step.")
     if state.steps >= limits.steps:
         raise Stopped("limit", f"The limit of {limits.steps} steps is reached.")
-    if state.calls >= limits.calls:
+    if state.refused_calls:
         raise Stopped("limit", f"The limit of {limits.calls} tool calls is reached.")
     if limits.tokens is not None and state.usage.total_tokens >= limits.tokens:
         raise Stopped("limit", f"The limit of {limits.tokens} tokens is reached.")

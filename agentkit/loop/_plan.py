@@ -47,6 +47,7 @@ async def ask(
     schema: Mapping[str, Any] | None = None,
     thinking: Thinking | None = None,
     limited: bool = True,
+    varied: bool = False,
 ) -> ModelTurn:
     """Take one step: ask the model, streaming what it says, repeating what failed in passing.
 
@@ -67,6 +68,7 @@ async def ask(
         max_tokens=state.policy.limits.answer_tokens,
         timeouts=state.policy.timeouts,
         conversation_id=state.conversation_id,
+        varied=varied,
     )
     stream = _Stream(state)
     began = anyio.current_time()

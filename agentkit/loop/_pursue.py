@@ -64,6 +64,9 @@ async def take_turn(state: RunState, turn: ModelTurn) -> bool:
     if ran:
         state.corrections = 0
     observe(state, turn, results)
+    if turn.problem:  # beside calls that could be read, one could not
+        state.transcript.append(SystemMessage(turn.problem))
+        state.notice(turn.problem)
     if not ran:
         state.correct(results[0].text, turn.text)
     return ran

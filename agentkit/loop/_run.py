@@ -53,6 +53,9 @@ async def run_to_end(state: RunState, *, plan: bool) -> Result:
     except anyio.get_cancelled_exc_class():
         end_run(state, "cancelled", "The run was cancelled.", None)
         raise
+    except Exception as error:  # a bug, which is not hidden: but its run ends like any other
+        end_run(state, "failed", f"{type(error).__name__}: {error}", None)
+        raise
     finally:
         await state.aclose()
     return end_run(state, stop, reason, error)

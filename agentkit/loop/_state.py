@@ -45,9 +45,11 @@ class RunState:
     corrections: int = 0
     repeats: int = 0
     last_round: tuple[tuple[str, str, str], ...] = ()
+    refused_calls: int = 0
     wants_stop: bool = False
     result: Result | None = None
     started: float = field(default_factory=anyio.current_time)
+    finished: dict[str, ToolResult] = field(default_factory=dict[str, ToolResult])
     _open: dict[str, OpenTool] = field(default_factory=dict[str, OpenTool])
 
     def tool(self, name: str) -> Tool:
@@ -84,14 +86,23 @@ class RunState:
             )
 
     def settle_open_calls(self, reason: str) -> None:
-        """Give each call without a result one that says so: a transcript must be legal."""
-        answered = {entry.call_id for entry in self.transcript if isinstance(entry, ToolResult)}
-        last = next((e for e in reversed(self.transcript) if isinstance(e, ModelTurn)), None)
-        for call in last.tool_calls if last else ():
-            if call.id not in answered:
-                self.transcript.append(
-                    ToolResult(call_id=call.id, name=call.name, text=reason, ok=False)
+        """Give each call of the last turn a result: its own, or `reason`.
+
+        A transcript must be legal, and what was done before a turn was cut off must not be lost.
+        """
+        answered: set[str] = set()
+        for entry in reversed(self.transcript):
+            if isinstance(entry, ToolResult):
+                answered.add(entry.call_id)
+            elif isinstance(entry, ModelTurn):
+                unknown = (
+                    self.finished.get(call.id)
+                    or ToolResult(call_id=call.id, name=call.name, text=reason, ok=False)
+                    for call in entry.tool_calls
+                    if call.id not in answered
                 )
+                self.transcript.extend(unknown)
+                return
 
     async def aclose(self) -> None:
         """Close the tools that this run opened, whatever is being cancelled around it."""

@@ -8,7 +8,7 @@ from agentkit.messages import Finish, JsonObject, ModelTurn, ToolCall
 from agentkit.models._calls import as_written, read_calls
 from agentkit.models._dialects import Dialect
 from agentkit.models._kit import ToolMemo, schemas_by_name
-from agentkit.models._presets import Habit, Mode, mode_of, sampling_of
+from agentkit.models._presets import SMALL, Habit, Mode, mode_of, sampling_of
 from agentkit.models._rescue import is_leftover, rescue, tidy
 from agentkit.models._turn import TurnBuilder
 from agentkit.models._wire import Encoder
@@ -34,12 +34,14 @@ class Sampling:
         habit: whether the model thinks.
         qwen: whether Qwen's presets apply.
         quantised: whether the weights are, which asks for a presence penalty.
+        small: little variety, but where a request asks for it.
         overrides: fields that win over the preset.
     """
 
     habit: Habit = "switch"
     qwen: bool = True
     quantised: bool = False
+    small: bool = False
     overrides: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
@@ -62,7 +64,11 @@ class ServerModel:
         self._sampling = sampling
         self._encoder = Encoder(dialect, profile.name)
         self._schemas: ToolMemo[dict[str, Mapping[str, Any]]] = ToolMemo(schemas_by_name)
-        self._presets = {thinks: self._preset(thinks=thinks) for thinks in (True, False)}
+        self._presets = {
+            (thinks, varied): self._preset(thinks=thinks, varied=varied)
+            for thinks in (True, False)
+            for varied in (True, False)
+        }
 
     @property
     def profile(self) -> ModelProfile:
@@ -84,7 +90,7 @@ class ServerModel:
     async def _send(
         self, request: ModelRequest, mode: Mode, builder: TurnBuilder, *, streams: bool
     ) -> None:
-        preset = self._presets[mode.thinks]
+        preset = self._presets[mode.thinks, request.varied]
         await self._endpoint.ask(
             self._encoder.body(request, mode, preset, stream=streams),
             builder,
@@ -138,13 +144,14 @@ class ServerModel:
             thinking = False
         return mode_of(self._sampling.habit, thinking, request.messages)
 
-    def _preset(self, *, thinks: bool) -> JsonObject:
+    def _preset(self, *, thinks: bool, varied: bool) -> JsonObject:
+        settled = SMALL if self._sampling.small and not varied else {}
         return sampling_of(
             self._dialect,
             thinks=thinks,
             quantised=self._sampling.quantised,
             qwen=self._sampling.qwen,
-            overrides=self._sampling.overrides,
+            overrides={**settled, **self._sampling.overrides},
         )
 
 

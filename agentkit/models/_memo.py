@@ -38,6 +38,8 @@ class IdentityMemo(Generic[K, V]):
     def _remember(self, key: K) -> V:
         number = id(key)
         value = self._make(key)
+        if value is key:  # it would keep itself alive
+            return value
 
         def forget(_gone: ref[K]) -> None:  # runs before the number can belong to another object
             self._values.pop(number, None)

@@ -14,7 +14,7 @@ from agentkit.models._client import Sampling, ServerModel
 from agentkit.models._detect import Server, detect
 from agentkit.models._dialects import Dialect, dialect_of
 from agentkit.models._guided import GuidedModel
-from agentkit.models._presets import SMALL, Habit, habit_of
+from agentkit.models._presets import Habit, habit_of
 from agentkit.policies import ToolCalls
 from agentkit.protocols import Model, ModelProfile
 from agentkit.resilience import deadline
@@ -95,7 +95,8 @@ class ModelPool:
                 habit=(habit := _habit(server, dialect)),
                 qwen=_is_qwen(server, dialect),
                 quantised=quantised and habit != "never",
-                overrides={**(SMALL if small else {}), **(sampling or {})},
+                small=small,
+                overrides=sampling or {},
             ),
         )
         guided = tool_calls == "guided" or (

@@ -13,6 +13,7 @@ from agentkit import (
     ModelTurn,
     PlanMade,
     Policy,
+    Result,
     Retry,
     RetryScheduled,
     RunEnded,
@@ -25,6 +26,7 @@ from agentkit import (
     tool,
 )
 from agentkit.errors import (
+    ConfigurationError,
     InvalidOutputError,
     InvalidTaskError,
     ModelRequestError,
@@ -479,6 +481,101 @@ async def test_a_failed_step_revises_the_plan_and_a_failed_check_goes_on(
             plans = [event async for event in run if isinstance(event, PlanMade)]
     assert [event.revision for event in plans] == [0, 1]
     assert (await run.result()).text == "4 metres"
+
+
+async def test_a_call_that_could_not_be_read_is_told_beside_one_that_ran(
+    make_agent: MakeAgent,
+) -> None:
+    readable = ToolCall("c1", "echo", '{"text": "a"}')
+    turn = ModelTurn(tool_calls=(readable,), finish="tool_calls", problem="The second is broken.")
+    with ScriptedModel([turn, "Done."]) as model:
+        await make_agent(model, echo).run("Go")
+    assert [type(m) for m in model.requests[1].messages[-2:]] == [ToolResult, SystemMessage]
+    assert last_text(model.requests[1]) == "The second is broken."
+
+
+async def test_what_a_call_gave_before_its_turn_was_cut_off_is_kept(
+    make_agent: MakeAgent, virtual_time: VirtualTime
+) -> None:
+    async def main() -> Result:
+        slow = RecordingTool("slow", results=[HANG])
+        both = ModelTurn(tool_calls=(call("quick"), call("slow")), finish="tool_calls")
+        quick = RecordingTool("quick", results=["42"])
+        with ScriptedModel([both]) as model:
+            given = policy(timeouts=Timeouts(run=5, tool=None))
+            return await make_agent(model, quick, slow, policy=given).run("Go")
+
+    result = virtual_time(main)
+    assert result.stop == "deadline"
+    done, unknown = results_of(result.transcript)
+    assert (done.text, done.ok) == ("42", True)
+    assert unknown.text.startswith("Outcome unknown")
+
+
+async def test_a_transcript_stays_legal_where_ids_come_again(make_agent: MakeAgent) -> None:
+    again = ModelTurn(
+        tool_calls=(ToolCall("call_0", "echo", '{"text": "a"}'),), finish="tool_calls"
+    )
+    other = ModelTurn(tool_calls=(ToolCall("call_0", "stop", "{}"),), finish="tool_calls")
+
+    @tool
+    async def stop() -> str:
+        """Stop."""
+        run.cancel()
+        await anyio.sleep_forever()
+        return ""
+
+    with ScriptedModel([again, other]) as model:
+        async with make_agent(model, echo, stop).start("Go") as run:
+            result = await run.result()
+    assert [entry.call_id for entry in results_of(result.transcript)] == ["call_0", "call_0"]
+    assert isinstance(result.transcript[-1], ToolResult)
+
+
+async def test_a_tool_whose_check_of_arguments_fails_does_not_end_the_run(
+    make_agent: MakeAgent,
+) -> None:
+    class Picky(RecordingTool):
+        def validate(self, arguments: dict[str, Any]) -> dict[str, Any]:
+            return {"text": arguments["missing"]}
+
+    with ScriptedModel([call("picky"), "Sorry."]) as model:
+        result = await make_agent(model, Picky("picky")).run("Go")
+    assert result.text == "Sorry."
+    assert "KeyError" in results_of(result.transcript)[0].text
+
+
+async def test_a_bug_leaves_the_run_but_not_without_its_last_event(make_agent: MakeAgent) -> None:
+    seen: list[str] = []
+
+    class Watcher:
+        def observe(self, run_id: str, event: object) -> None:
+            if isinstance(event, RunEnded):
+                seen.append(f"{event.stop}: {event.error}")
+
+    class Broken(ScriptedModel):
+        async def ask(self, request: ModelRequest, emit: Any) -> ModelTurn:
+            raise ZeroDivisionError("division by zero")
+
+    with pytest.raises(ZeroDivisionError):
+        await make_agent(Broken([]), observers=(Watcher(),)).run("Go")
+    assert seen == ["failed: ZeroDivisionError: division by zero"]
+
+
+async def test_a_run_that_uses_all_its_calls_may_still_answer(make_agent: MakeAgent) -> None:
+    script = [call("echo", text="a"), call("echo", text="b"), "Both."]
+    with ScriptedModel(script) as model:
+        result = await make_agent(model, echo, policy=policy(calls=2)).run("Go")
+    assert (result.stop, result.text, result.calls) == ("done", "Both.", 2)
+
+
+@pytest.mark.parametrize(
+    ("limits", "told"),
+    [({"steps": 0}, "steps is 0"), ({"parallel_calls": 0}, "1 or more"), ({"calls": -1}, "calls")],
+)
+def test_limits_that_make_no_sense_are_refused(limits: dict[str, int], told: str) -> None:
+    with pytest.raises(ConfigurationError, match=told):
+        Limits(**limits)
 
 
 def plan_of(*calls: tuple[str, str]) -> str:

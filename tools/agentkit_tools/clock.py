@@ -14,7 +14,7 @@ _DATED = ("%Y-%m-%d %I:%M %p", "%Y-%m-%d %I:%M%p", "%Y-%m-%d %I %p", "%Y-%m-%d %
 
 _NOW = PlanExample("What time is it in Oslo?", (PlanStep("time now in Oslo", "clock"),))
 _ELSEWHERE = PlanExample(
-    "What is 7:15 in Rome, converted to Perth time?",
+    "A train leaves Rome at 7:15. Convert that to Perth time.",
     (PlanStep("7:15 in Rome as time in Perth", "time_elsewhere"),),
 )
 

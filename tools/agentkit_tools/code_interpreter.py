@@ -48,6 +48,7 @@ _ADVICE = (
         "ModuleNotFoundError",
         "Use the standard library: datetime, zoneinfo, math, statistics, re, csv, json.",
     ),
+    ("leading zeros", "Write 2, not 02."),
     ("FileNotFoundError", "The folder is empty: write the data into the script itself."),
     ("NameError", "Text stands in quotes; modules are imported first."),
     ("SyntaxError: invalid syntax", "Text stands in quotes."),
