@@ -177,14 +177,17 @@ class Janitor:
 
     def _watch(self, wake: int) -> str:
         """Return why the session ended: "" if the worker ended by itself."""
+        poll = select.poll()  # select() refuses descriptors above 1023, and the host chose ours
+        poll.register(self._life, select.POLLIN)
+        poll.register(wake, select.POLLIN)
         while True:
-            ready, _, _ = select.select([self._life, wake], [], [], self._seconds)
+            ready = [number for number, _ in poll.poll(self._seconds * 1000)]
             if wake in ready and signal.SIGTERM in os.read(wake, 4096):
                 return "host"
             self._exit = _reap().get(self._worker)
             if self._exit is not None:
                 return ""
-            if self._life in ready and not self._obey():
+            if self._life.fileno() in ready and not self._obey():
                 return "host"
             if os.getppid() != self._config["host"]:
                 return "host"

@@ -1,8 +1,11 @@
 """What a session gives back, and what it remembers."""
 
 import os
+import resource
 import socket
 import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import anyio
@@ -229,3 +232,26 @@ def test_it_runs_on_trio_as_well(place: Path) -> None:
         return first.value, looped.timed_out, last.value
 
     assert trio.run(session) == ("6", True, "42")
+
+
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    """Hold so many files open that the next descriptors have four digits."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 1_500:
+        pytest.skip(f"a process may open {hard} files here, too few")
+    if soft != resource.RLIM_INFINITY and soft < 1_500:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (1_500, hard))
+    with ExitStack() as held:
+        held.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        for _ in range(1_100):
+            held.callback(os.close, os.open(os.devnull, os.O_RDONLY))
+        yield
+
+
+@pytest.mark.usefixtures("many_files")
+async def test_a_host_with_many_open_files_has_an_interpreter_too(
+    interpreter: Interpreter,
+) -> None:
+    assert (await interpreter.run("6 * 7", 20)).value == "42"
+    assert (await interpreter.run("_ = 1 + 1", 20)).error == ""

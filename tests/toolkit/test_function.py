@@ -1,19 +1,24 @@
 import math
 import re
+import subprocess
+import sys
 import threading
+from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
-from functools import partial
+from functools import partial, wraps
 from typing import Annotated, Any, Literal
 
 import anyio
 import pytest
+from anyio import from_thread
 from pydantic import BaseModel, Field
 
 from agentkit import ToolError, tool
 from agentkit.errors import ConfigurationError, ToolInputError
-from agentkit.toolkit import FunctionTool
+from agentkit.toolkit import FunctionTool, _function
 
 
 class Unit(StrEnum):
@@ -114,6 +119,184 @@ async def test_a_hung_sync_tool_does_not_hold_up_the_others() -> None:
         assert await quick.call({}) == "here"
         group.cancel_scope.cancel()
     let_go.set()
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_sync_calls_side_by_side_wait_for_no_free_thread(backend: str) -> None:
+    together = threading.Barrier(40, timeout=20)
+
+    @tool
+    def meet() -> str:
+        """Meet the others."""
+        together.wait()
+        return "met"
+
+    met: list[str] = []
+
+    async def call() -> None:
+        met.append(await meet.call({}))
+
+    async def call_all() -> None:
+        async with anyio.create_task_group() as group:
+            for _ in range(40):
+                group.start_soon(call)
+
+    anyio.run(call_all, backend=backend)
+    assert met == ["met"] * 40
+
+
+_HANGS = """
+import anyio
+from agentkit import tool
+
+@tool
+def hang() -> None:
+    "Hang."
+    while True:
+        pass
+
+async def main() -> None:
+    with anyio.move_on_after(0.1):
+        await hang.call({})
+    print("left it")
+
+anyio.run(main, backend="%s")
+"""
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_sync_tool_that_never_ends_does_not_keep_the_process(backend: str) -> None:
+    command = [sys.executable, "-c", _HANGS % backend]
+    ended = subprocess.run(command, capture_output=True, timeout=40, check=True)
+    assert ended.stdout == b"left it\n"
+
+
+async def test_a_sync_tool_that_hangs_each_time_is_no_longer_called(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_function, "_ABANDONED_THREADS", 2)
+    let_go = threading.Event()
+
+    @tool
+    def hang() -> str:
+        """Hang."""
+        let_go.wait(20)
+        return "over"
+
+    async with anyio.create_task_group() as group:
+        for _ in range(2):
+            group.start_soon(hang.call, dict[str, Any]())
+        while len(_threads_of_tools()) < 2:
+            await anyio.wait_all_tasks_blocked()
+        group.cancel_scope.cancel()
+    with pytest.raises(ToolError, match="2 earlier calls have not ended"):
+        await hang.call({})
+    let_go.set()
+    for thread in _threads_of_tools():
+        await anyio.to_thread.run_sync(thread.join)
+    assert await hang.call({}) == "over"
+
+
+def _threads_of_tools() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "agentkit tool"]
+
+
+async def test_a_sync_tool_sees_the_context_of_its_call() -> None:
+    user = ContextVar("user", default="nobody")
+
+    @tool
+    def who() -> str:
+        """Tell the user."""
+        return user.get()
+
+    user.set("Ada")
+    assert await who.call({}) == "Ada"
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_sync_tool_may_run_a_loop_of_its_own(backend: str) -> None:
+    async def answer() -> str:
+        await anyio.lowlevel.checkpoint()
+        return "an answer"
+
+    @tool
+    def ask() -> str:
+        """Ask."""
+        return anyio.run(answer, backend=backend)
+
+    assert anyio.run(partial(ask.call, {}), backend=backend) == "an answer"
+
+
+async def test_what_a_sync_tool_does_in_the_loop_is_cancelled_with_its_call() -> None:
+    began = anyio.Event()
+    ended: list[str] = []
+
+    async def wait_in_loop() -> None:
+        began.set()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ended.append("in the loop")
+
+    @tool
+    def delegate() -> None:
+        """Delegate."""
+        from_thread.run(wait_in_loop)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(delegate.call, dict[str, Any]())
+        await began.wait()
+        group.cancel_scope.cancel()
+    while not ended:
+        await anyio.lowlevel.checkpoint()
+    assert ended == ["in the loop"]
+
+
+def _logged(function: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    return wrapper
+
+
+async def test_an_async_function_behind_a_sync_decorator_is_awaited() -> None:
+    @tool
+    @_logged
+    async def add(a: int) -> int:
+        """Add one."""
+        await anyio.lowlevel.checkpoint()
+        return a + 1
+
+    assert await add.call({"a": 1}) == "2"
+
+
+async def test_an_object_with_an_async_call_is_awaited() -> None:
+    class Adder:
+        async def __call__(self, a: int) -> str:
+            await anyio.lowlevel.checkpoint()
+            return f"{a + 1} in {threading.current_thread().name}"
+
+    here = threading.current_thread().name
+    assert await FunctionTool(Adder(), name="add").call({"a": 1}) == f"2 in {here}"
+
+
+async def test_an_async_function_made_sync_by_its_decorator_stays_off_the_loop() -> None:
+    def made_sync(function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
+        def wrapper(**kwargs: Any) -> Any:
+            return anyio.run(partial(function, **kwargs))
+
+        return wrapper
+
+    @tool
+    @made_sync
+    async def add(a: int) -> int:
+        """Add one."""
+        await anyio.lowlevel.checkpoint()
+        return a + 1
+
+    assert await add.call({"a": 1}) == "2"
 
 
 @pytest.mark.parametrize("error", [ValueError("odd"), SystemExit(3), ZeroDivisionError("x")])

@@ -10,7 +10,7 @@ import pytest
 
 from agentkit.errors import ConfigurationError, ToolError, ToolInputError, ToolTimeoutError
 from agentkit.protocols import Tool
-from agentkit_tools import _http
+from agentkit_tools import _http, _text
 from agentkit_tools._addresses import AddressRules
 from agentkit_tools.fetch import PART_CHARS, make_fetch
 from agentkit_tools.fetch import fetch as plain_fetch
@@ -140,6 +140,49 @@ async def test_a_server_that_never_answers_is_left_in_time(
     with pytest.raises(ToolTimeoutError, match=r"127\.0\.0\.1"):
         await get(fetch, site.url + "/silent")
     assert await anyio.to_thread.run_sync(site.hung_up.wait, 20)
+
+
+async def test_a_page_that_takes_long_to_convert_is_left_in_time(
+    site: Site, fetch: Tool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_go = threading.Event()
+
+    def to_text(body: bytes, content_type: str) -> str:
+        let_go.wait(20)
+        return ""
+
+    monkeypatch.setattr(_http, "TOTAL_SECONDS", 0.3)
+    monkeypatch.setattr(_text, "to_text", to_text)
+    with pytest.raises(ToolTimeoutError, match=r"127\.0\.0\.1"):
+        await get(fetch, site.url)
+    assert not let_go.is_set()
+    let_go.set()
+
+
+@pytest.mark.timeout(15)  # a minute and more each, if it took time that grows with the square
+@pytest.mark.parametrize(
+    "page", ["<title" * 200_000, "<a href='" * 100_000, "<script>" * 100_000, "<!--" * 200_000]
+)
+def test_a_page_of_tags_that_never_end_is_read_in_time(page: str) -> None:
+    _text.to_text(page.encode(), "text/html")
+
+
+@pytest.mark.timeout(15)
+@pytest.mark.parametrize("charset", ["punycode", "idna", "unicode_escape", "utf-7", "rot13", "hex"])
+def test_a_charset_in_which_no_page_is_written_is_read_as_utf_8(charset: str) -> None:
+    body = "a" * 1_000_000
+    assert _text.to_text(body.encode(), f"text/plain; charset={charset}") == body
+    assert _text.to_text("+AGE- ü \\n".encode(), f"text/plain; charset={charset}") == "+AGE- ü \\n"
+
+
+def test_a_title_is_the_heading_of_a_page_that_has_none() -> None:
+    page = b"<head><title lang=en>Kites &amp;\n wind</title></head><p>words"
+    assert _text.to_text(page, "text/html") == "# Kites & wind\n\nwords"
+
+
+def test_a_page_of_scripts_gives_its_few_words_only() -> None:
+    page = "<script>if (a<b) evil()</script><STYLE>p{}</STYLE>" * 100 + "<nav>few &lt; words</nav>"
+    assert _text._plain(page) == "few < words"
 
 
 async def test_a_cancelled_fetch_hangs_up(site: Site, fetch: Tool) -> None:

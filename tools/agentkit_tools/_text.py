@@ -3,7 +3,7 @@
 import codecs
 import re
 from contextlib import suppress
-from html.parser import HTMLParser
+from html import unescape
 
 from html_to_markdown import ConversionOptions, PreprocessingOptions, convert
 
@@ -17,8 +17,18 @@ _BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-_CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:-]+)", re.IGNORECASE)
-_TITLE = re.compile(r"<title[^>]*>(.{0,500}?)</title", re.IGNORECASE | re.DOTALL)
+# What pages are written in. Python knows more codecs, and some take minutes for a page (punycode).
+_CODEC = re.compile(
+    r"ascii|utf-8(-sig)?|utf-(16|32)(-[bl]e)?|iso8859-\d+|tis-620|cp(437|850|866|874|125\d)"
+    r"|koi8-[ru]|mac-(roman|cyrillic)|gb(2312|k|18030)|hz|big5(hkscs)?|cp9(32|49|50)|shift_jis"
+    r"|euc_(jp|kr)|iso2022_jp"
+)
+_CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:-]{1,40})", re.IGNORECASE)
+# A slow match holds up every thread: each part of these is bounded or ends at the next `<`.
+_TITLE = re.compile(r"<title[^<>]{0,200}>([^<]{0,500})</title", re.IGNORECASE)
+_PIECE = re.compile(r"<([/!?]?[a-z]*)[^<>]*>?|[^<]+", re.IGNORECASE)
+_SILENT = frozenset({"script", "style", "template"})
+_HEAD_CHARS = 20_000
 _BLANK_LINES = re.compile(r"\n\s*\n\s*\n+")
 # Control characters, bidirectional overrides, and the tags that hide text from people only.
 _UNSEEN = re.compile(
@@ -49,10 +59,15 @@ def decode(body: bytes, content_type: str) -> str:
         if body.startswith(mark):
             return body.decode(encoding, "replace").removeprefix("\ufeff")
     named = _CHARSET.search(content_type) or _CHARSET.search(body[:2048].decode("latin-1"))
-    if named:
-        with suppress(LookupError, UnicodeError):  # a made-up name, or a codec that is not for text
-            return body.decode(named[1], "replace")
-    return body.decode("utf-8", "replace")
+    return body.decode(_codec(named[1]) if named else "utf-8", "replace")
+
+
+def _codec(charset: str) -> str:
+    with suppress(LookupError, UnicodeError):  # a made-up name
+        found = codecs.lookup(charset).name
+        if _CODEC.fullmatch(found):
+            return found
+    return "utf-8"
 
 
 def _markdown(html: str) -> str:
@@ -69,33 +84,21 @@ def _markdown(html: str) -> str:
     best = max(candidates, key=len)
     if len(html) >= _BIG and len(best) < _LITTLE:
         best = max(best, _plain(html), key=len)
-    title = _TITLE.search(html)
+    title = _TITLE.search(html, 0, _HEAD_CHARS)
     if title and not best.startswith("# "):
         best = f"# {' '.join(_plain(title[1]).split())}\n\n{best}"
     return best
 
 
 def _plain(html: str) -> str:
-    reader = _Words()
-    reader.feed(html)
-    reader.close()
-    return "\n".join(reader.words)
-
-
-class _Words(HTMLParser):
-    """Collects the text between tags."""
-
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.words: list[str] = []
-        self._silent = False
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:  # noqa: ARG002 - the parent's signature
-        self._silent = tag in {"script", "style", "template"}
-
-    def handle_endtag(self, tag: str) -> None:  # noqa: ARG002 - the parent's signature
-        self._silent = False
-
-    def handle_data(self, data: str) -> None:
-        if not self._silent and data.strip():
-            self.words.append(data.strip())
+    """Return the text between tags, in time that grows with the page, whatever is in it."""
+    words: list[str] = []
+    silent = ""
+    for piece in _PIECE.finditer(html):
+        if piece[1] is None:
+            words += [] if silent else [unescape(piece[0]).strip()]
+        elif silent:
+            silent = "" if piece[1].lower() == f"/{silent}" else silent
+        elif piece[1].lower() in _SILENT:
+            silent = piece[1].lower()
+    return "\n".join(filter(None, words))

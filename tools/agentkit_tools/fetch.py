@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from anyio import to_thread
 
-from agentkit.errors import ToolError, ToolInputError
+from agentkit.errors import ToolError, ToolInputError, ToolTimeoutError
 from agentkit.messages import PlanExample, PlanStep
 from agentkit.protocols import Tool
+from agentkit.resilience import deadline
 from agentkit.toolkit import FunctionTool, defused, tool
 from agentkit_tools._addresses import AddressRules
 
@@ -89,14 +90,20 @@ async def _load(url: str, rules: AddressRules) -> tuple[str, str]:
     context = await to_thread.run_sync(_prepare)
     from agentkit_tools import _http, _text  # loaded by now
 
-    found = await _http.download(url, rules, context)
+    seconds = _http.TOTAL_SECONDS
+    with deadline(seconds, ToolTimeoutError(f"{url} took longer than {seconds:.0f} s to read.")):
+        found = await _http.download(url, rules, context)
+        # Text of what is no text is empty. A page made to take long is left to its thread.
+        text = await to_thread.run_sync(
+            _text.to_text, found.body, found.content_type, abandon_on_cancel=True
+        )
     kind = found.content_type.partition(";")[0].strip() or "type not named"
     if not found.textual:
         if found.status >= 400:
             raise ToolError(f"HTTP {found.status} for {found.url}.")
         size = f", {found.length} bytes" if found.length else ""
         return f"{found.url} is {kind}{size}: not text, so it was not read.", ""
-    text = defused(await to_thread.run_sync(_text.to_text, found.body, found.content_type))
+    text = defused(text)
     if found.status >= 400:
         first = next((line.strip("# ") for line in text.splitlines() if line.strip("# ")), "")
         raise ToolError(f"HTTP {found.status} for {found.url}. {first[:200]}".strip())
