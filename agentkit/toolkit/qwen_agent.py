@@ -5,9 +5,9 @@ import json
 import re
 import socket
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from anyio import CapacityLimiter, to_thread
 from jsonschema import Draft202012Validator, SchemaError
 from jsonschema.exceptions import ValidationError
 
@@ -15,12 +15,12 @@ from agentkit.errors import ConfigurationError, ToolError, ToolInputError
 from agentkit.messages import JsonObject, ToolSpec
 from agentkit.protocols import Tool
 from agentkit.toolkit._function import as_text
+from agentkit.toolkit._threads import Threads
 
 if TYPE_CHECKING:  # an extra that takes seconds to load
     from qwen_agent.tools.base import BaseTool
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_THREADS_PER_TOOL = 4  # a hung tool must not eat the threads of others
 _MAX_ERRORS = 8
 _MAX_MESSAGE = 200
 # What people write in the list form, where qwen-agent itself checks no types.
@@ -65,7 +65,7 @@ class _QwenAgentTool:
                 hint=f"Set {type(tool).__name__}.name: 1 to 64 letters, digits, _ or -.",
             )
         self._tool = tool
-        self._limiter: CapacityLimiter | None = None
+        self._threads = Threads()
         self.spec = ToolSpec(
             name=tool.name,
             description=" ".join(tool.description.split()),
@@ -95,14 +95,10 @@ class _QwenAgentTool:
         Raises:
             ToolError: the tool raised.
         """
-        if self._limiter is None:
-            self._limiter = CapacityLimiter(_THREADS_PER_TOOL)
         call = cast("Callable[[str], object]", self._tool.call)
         text = json.dumps(arguments, ensure_ascii=False)
         try:
-            value = await to_thread.run_sync(
-                call, text, limiter=self._limiter, abandon_on_cancel=True
-            )
+            value = await self._threads.run(partial(call, text))
         except ToolError:
             raise
         except (Exception, SystemExit) as error:  # the border to code that is not ours

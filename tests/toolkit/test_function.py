@@ -18,7 +18,7 @@ from pydantic import BaseModel, Field
 
 from agentkit import ToolError, tool
 from agentkit.errors import ConfigurationError, ToolInputError
-from agentkit.toolkit import FunctionTool, _function
+from agentkit.toolkit import FunctionTool, _threads
 
 
 class Unit(StrEnum):
@@ -174,7 +174,7 @@ def test_a_sync_tool_that_never_ends_does_not_keep_the_process(backend: str) -> 
 async def test_a_sync_tool_that_hangs_each_time_is_no_longer_called(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(_function, "_ABANDONED_THREADS", 2)
+    monkeypatch.setattr(_threads, "_ABANDONED_THREADS", 2)
     let_go = threading.Event()
 
     @tool
