@@ -5,7 +5,8 @@ the figures of an answer are held to what the model was given, and a short last 
 An answer that fails is asked for once more; after that the results themselves are the answer.
 """
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeAlias
 
 from agentkit.events import Phase
@@ -19,6 +20,10 @@ from agentkit.toolkit import capped
 Found: TypeAlias = Sequence[tuple[PlanStep, ToolResult]]
 """What was asked of the tools, and what they said."""
 
+FindMissing: TypeAlias = Callable[[Found, str], Awaitable[tuple[PlanStep, ToolResult] | None]]
+"""Finds out figures that no result has; `None` where that fails."""
+
+_NUMBER = re.compile(r"-?[\d,]+(?:\.\d+)?")
 _FACT_CHARS = 4000  # of one result; a small model on a CPU takes half a second for a line of it
 _SHOWN_CHARS = 400  # of all results, where they themselves are the answer
 
@@ -49,34 +54,64 @@ _AGAIN = "{complaint} Write the answer again, copied from the results only."
 
 
 async def answer(
-    state: RunState, source: Source, task: str, found: Found, before: Sequence[Message]
+    state: RunState,
+    source: Source,
+    task: str,
+    found: Found,
+    before: Sequence[Message],
+    find_missing: FindMissing,
 ) -> str:
     """Return the answer to `task`; `before` are standing instructions.
+
+    A number in it that no result has was worked out by the model, because the plan has left out
+    who does that: it is found out by a tool, once.
 
     Raises:
         Stopped: a limit was reached.
         AgentkitError: the model could not be asked, or wrote nothing.
     """
-    facts = fact_lines(found)
-    lost = bool(found) and not any(result.ok for _, result in found)
-    prompt = (_NOTHING if lost else _PROMPTS[source]).format(task=task, facts=facts)
-    messages: list[Message] = [*before, UserMessage(prompt)]
-    turn = await _written(state, "answer", messages)
-    given = f"{task}\n{facts}"
-    if complaint := _complaint(turn.text, given, found):
-        asked = UserMessage(_AGAIN.format(complaint=complaint))
-        turn = await _written(state, "check", [*messages, turn, asked])
-        if _complaint(turn.text, given, found) and (plain := _plainly(found)):
-            turn = ModelTurn(text=plain, usage=turn.usage)
+    turn = await _written(state, "answer", _question(source, task, found, before))
+    numbers = [figure for figure in _strange(turn.text, task, found) if _NUMBER.fullmatch(figure)]
+    if numbers and any(result.ok for _, result in found):
+        missing = await find_missing(found, ", ".join(numbers))
+        if missing is not None:
+            found = [*found, missing]
+            turn = await _written(state, "answer", _question(source, task, found, before))
+    turn = await _held(state, turn, _question(source, task, found, before), task, found)
     state.transcript.append(turn)
     return turn.text
 
 
-def _complaint(text: str, given: str, found: Found) -> str:
+def _question(source: Source, task: str, found: Found, before: Sequence[Message]) -> list[Message]:
+    facts = fact_lines(found)
+    lost = bool(found) and not any(result.ok for _, result in found)
+    prompt = (_NOTHING if lost else _PROMPTS[source]).format(task=task, facts=facts)
+    return [*before, UserMessage(prompt)]
+
+
+async def _held(
+    state: RunState, turn: ModelTurn, messages: Sequence[Message], task: str, found: Found
+) -> ModelTurn:
+    """Return an answer that copies nothing wrong: this one, another one, or the results."""
+    complaint = _complaint(turn.text, task, found)
+    if not complaint:
+        return turn
+    asked = UserMessage(_AGAIN.format(complaint=complaint))
+    turn = await _written(state, "check", [*messages, turn, asked])
+    if _complaint(turn.text, task, found) and (plain := _plainly(found)):
+        return ModelTurn(text=plain, usage=turn.usage)
+    return turn
+
+
+def _strange(text: str, task: str, found: Found) -> tuple[str, ...]:
+    return strange_figures(text, f"{task}\n{fact_lines(found)}") if found else ()
+
+
+def _complaint(text: str, task: str, found: Found) -> str:
     """Return what an answer copied wrong, "" if nothing."""
     if not found:
         return ""
-    if strange := strange_figures(text, given):
+    if strange := _strange(text, task, found):
         return f"No result says {', '.join(strange)}."
     last = next((result.text.strip() for _, result in reversed(found) if result.ok), "")
     # Earlier results may only have been needed for the last.

@@ -81,6 +81,24 @@ def revision_messages(
     ]
 
 
+_MISSING = """\
+Found so far:
+{facts}
+The answer has {figures}, and no result says so. Reply with one call of a tool that computes it from \
+what was found, or finds it out."""
+
+
+def missing_messages(
+    specs: Sequence[ToolSpec], task: str, plan: Sequence[PlanStep], facts: str, figures: str
+) -> list[Message]:
+    """Return the question for a fact that the plan has left out."""
+    return [
+        *plan_messages(specs, task),
+        ModelTurn(text=_written("tools", plan)),
+        UserMessage(_MISSING.format(facts=facts, figures=figures)),
+    ]
+
+
 def plan_messages(specs: Sequence[ToolSpec], task: str) -> list[Message]:
     """Return the question for a plan. All but its last message depends on the tools alone."""
     lines = "\n".join(f"- {spec.name}: {_shortened(spec.description)}" for spec in specs)

@@ -7,11 +7,14 @@ answer from the collected results, where no call is possible.
 """
 
 import re
+from collections.abc import Sequence
+from functools import partial
 
 from agentkit.events import PlanMade
 from agentkit.loop._fact_answer import Found, answer, fact_lines
 from agentkit.loop._fact_plan import (
     FactPlan,
+    missing_messages,
     plan_messages,
     plan_schema,
     read_plan,
@@ -21,6 +24,7 @@ from agentkit.loop._plan import ask, step_deadline
 from agentkit.loop._pursue import pursue, take_turn
 from agentkit.loop._state import RunState
 from agentkit.messages import (
+    JsonObject,
     Message,
     ModelTurn,
     PlanStep,
@@ -64,22 +68,19 @@ async def gather_facts(state: RunState) -> str:
     found: list[tuple[PlanStep, ToolResult]] = []
     for number in range(len(state.plan)):
         found.append(await _find(state, number, found))
-    return await answer(state, source, _in_context(state), found, _instructions(state))
+    missing = partial(_find_missing, state)
+    return await answer(state, source, _in_context(state), found, _instructions(state), missing)
 
 
 async def _plan_facts(state: RunState) -> FactPlan | None:
     specs = state.registry.specs
     names = [spec.name for spec in specs]
-    with step_deadline(state):
-        turn = await ask(
-            state,
-            "plan",
-            messages=plan_messages(specs, _in_context(state)),
-            tools=(),
-            # An address in the task is there to be read: no other answer is offered.
-            schema=plan_schema(names, tools_only="://" in state.task),
-            thinking=False,
-        )
+    turn = await _ask_for_plan(
+        state,
+        plan_messages(specs, _in_context(state)),
+        # An address in the task is there to be read: no other answer is offered.
+        plan_schema(names, tools_only="://" in state.task),
+    )
     return read_plan(turn.text, names)
 
 
@@ -102,17 +103,37 @@ async def _other_way(state: RunState, step: PlanStep, result: ToolResult) -> Pla
     if not others or "://" in state.task:  # a page that cannot be read is not known elsewhere
         return None
     messages = revision_messages(specs, _in_context(state), state.plan, step, result.text)
-    with step_deadline(state):
-        turn = await ask(
-            state,
-            "plan",
-            messages=messages,
-            tools=(),
-            schema=plan_schema(others, tools_only=False, most=1),
-            thinking=False,
-        )
+    turn = await _ask_for_plan(state, messages, plan_schema(others, tools_only=False, most=1))
     _, steps = read_plan(turn.text, others) or ("nobody", ())
     return steps[0] if steps else None
+
+
+async def _find_missing(
+    state: RunState, found: Found, figures: str
+) -> tuple[PlanStep, ToolResult] | None:
+    """Get a fact that the plan has left out."""
+    specs = state.registry.specs
+    names = [spec.name for spec in specs]
+    facts = fact_lines(found)
+    turn = await _ask_for_plan(
+        state,
+        missing_messages(specs, _in_context(state), state.plan, facts, figures),
+        plan_schema(names, tools_only=True, most=1),
+    )
+    _, steps = read_plan(turn.text, names) or ("nobody", ())
+    if not steps:
+        return None
+    state.plan = (*state.plan, steps[0])
+    state.emit(PlanMade(step=state.steps, steps=state.plan, revision=1))
+    result = await _get_fact(state, steps[0], found)
+    return (steps[0], result) if result.ok else None
+
+
+async def _ask_for_plan(
+    state: RunState, messages: Sequence[Message], schema: JsonObject
+) -> ModelTurn:
+    with step_deadline(state):
+        return await ask(state, "plan", messages=messages, tools=(), schema=schema, thinking=False)
 
 
 async def _get_fact(state: RunState, step: PlanStep, found: Found) -> ToolResult:
@@ -123,6 +144,7 @@ async def _get_fact(state: RunState, step: PlanStep, found: Found) -> ToolResult
     prompt = _FACT_PROMPT.format(task=task, known=known, tool=step.tool, need=step.need)
     messages: list[Message] = [*_instructions(state), UserMessage(prompt)]
     result = ToolResult(call_id="", name=step.tool, text="No call was made.", ok=False)
+    tried: set[str] = set()
     for attempt in range(_TRIES):
         with step_deadline(state):
             turn = await ask(
@@ -138,6 +160,9 @@ async def _get_fact(state: RunState, step: PlanStep, found: Found) -> ToolResult
                 state.correct(turn.problem or "The model made no call.", turn.text)
                 continue
             one = _first_call(turn)
+            if one.tool_calls[0].arguments in tried:
+                break  # it would fail again, and the same call for ever is a circle
+            tried.add(one.tool_calls[0].arguments)
             await take_turn(state, one)
         result = _last_result(state)
         if result.ok:

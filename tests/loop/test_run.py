@@ -639,6 +639,30 @@ async def test_a_small_model_is_not_made_to_call_what_no_tool_can_tell(
     assert told in last_text(model.requests[-1])
 
 
+async def test_a_number_that_the_plan_had_nobody_compute_is_computed_by_a_tool(
+    make_agent: MakeAgent,
+) -> None:
+    page = RecordingTool("page", results=["47.80"])
+    code = RecordingTool("code", results=["573.60"])
+    script = [
+        plan_of(("page", "price")), call("page"), "They cost 573.59.",
+        plan_of(("code", "12 times 47.80")), call("code"), "They cost 573.60.",
+    ]  # fmt: skip
+    with ScriptedModel(script, small=True) as model:
+        result = await make_agent(model, page, code, plan="auto").run("What do 12 cost?")
+    assert (result.text, result.calls) == ("They cost 573.60.", 2)
+    assert [step.tool for step in result.plan] == ["page", "code"]
+    assert "573.59" in last_text(model.requests[3])
+
+
+async def test_the_same_call_is_not_made_again_for_a_fact(make_agent: MakeAgent) -> None:
+    tool = RecordingTool("look", results=[ToolError("no such place")])
+    script = [plan_of(("look", "time")), call("look", n=1), call("look", n=1), "Not found."]
+    with ScriptedModel(script, small=True) as model:
+        result = await make_agent(model, tool, plan="auto").run("What time is it?")
+    assert (result.stop, len(tool.calls)) == ("done", 1)
+
+
 async def test_an_answer_with_a_figure_that_no_result_has_is_asked_for_again(
     make_agent: MakeAgent,
 ) -> None:

@@ -138,9 +138,12 @@ def test_a_session_that_was_lost_before_is_told_with_the_result() -> None:
         ("x = {1: {2: 3}}", "x = {1: {2: 3}}"),
         ("print('}')", "print('}')"),
         ("print(1}", "print(1}"),
+        ("date(2025, 11, 02)", "date(2025, 11, 2)"),
+        ("print('02')", "print('02')"),
+        ("date(2025, 011, 02)", "date(2025, 011, 02)"),
     ],
 )
-def test_only_braces_that_the_arguments_left_behind_are_taken_off(written: str, run: str) -> None:
+def test_only_what_has_one_meaning_is_mended(written: str, run: str) -> None:
     assert TOOLS[0].validate({"code": written}) == {"code": run}
 
 

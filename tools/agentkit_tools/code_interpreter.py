@@ -1,6 +1,7 @@
 """Runs Python that the model wrote, in a child process that keeps its variables during a run."""
 
 import ast
+import re
 from dataclasses import dataclass, field
 
 from agentkit.errors import ToolError, ToolInputError, ToolTimeoutError
@@ -48,11 +49,11 @@ _ADVICE = (
         "ModuleNotFoundError",
         "Use the standard library: datetime, zoneinfo, math, statistics, re, csv, json.",
     ),
-    ("leading zeros", "Write 2, not 02."),
     ("FileNotFoundError", "The folder is empty: write the data into the script itself."),
     ("NameError", "Text stands in quotes; modules are imported first."),
     ("SyntaxError: invalid syntax", "Text stands in quotes."),
 )
+_PADDED_DIGIT = re.compile(r"(?<![\w.])0([1-9])(?![\w.])")
 _LOST = "The interpreter was restarted: all variables are lost, define them again."
 
 
@@ -102,7 +103,7 @@ class CodeInterpreter:
             raise ToolInputError('Give the Python code as {"code": "..."}, and nothing else.')
         if len(code) > CODE_CHARS:
             raise ToolInputError(f"The code has {len(code)} characters; {CODE_CHARS} at most.")
-        return {"code": _without_braces(_without_fences(code))}
+        return {"code": _mended(_without_fences(code))}
 
     async def call(self, arguments: JsonObject) -> str:
         """Run the code in an interpreter that lives for this call only.
@@ -191,10 +192,17 @@ def _without_fences(code: str) -> str:
     return code
 
 
-def _without_braces(code: str) -> str:
-    """Leave out what ends the arguments once more, where only that keeps the code from compiling."""
+def _mended(code: str) -> str:
+    """Take out what keeps the code from compiling and has one meaning only.
+
+    The end of the arguments written once more, and the month or day 02.
+    """
     bare = code.rstrip().rstrip('}"').rstrip()
-    return bare if bare != code.rstrip() and _compiles(bare) and not _compiles(code) else code
+    plain = _PADDED_DIGIT.sub(r"\1", code)
+    others = [other for other in (bare, plain) if other != code.rstrip()]
+    if not others or _compiles(code):
+        return code
+    return next(filter(_compiles, others), code)
 
 
 def _compiles(code: str) -> bool:
