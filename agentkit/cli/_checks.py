@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import shutil
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 Status: TypeAlias = Literal["ok", "warn", "fail"]
 
 _LITTLE_ROOM = 1_000_000_000  # bytes
+_USER = re.compile(r"(?<=//)[^/]*@")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +110,8 @@ async def _server(settings: "Settings", base_url: str) -> Check:
     profile = model.profile
     context = profile.context_tokens
     size = f"{context:,} tokens of context" if context else "context size unknown"
-    return _ok("model", "server", f"{profile.name} on {profile.backend} at {base_url}, {size}")
+    where = _USER.sub("", base_url)
+    return _ok("model", "server", f"{profile.name} on {profile.backend} at {where}, {size}")
 
 
 def _engine() -> Check:

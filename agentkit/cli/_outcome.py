@@ -53,14 +53,16 @@ def as_document(
     }
 
 
-def error_document(error: BaseException, *, stop: str = "failed") -> dict[str, Any]:
-    """Return what `--output json` prints where no run began."""
+def error_document(
+    error: BaseException, *, stop: str = "failed", run_id: str | None = None
+) -> dict[str, Any]:
+    """Return what `--output json` prints where there is no result."""
     return {
         "schema_version": SCHEMA_VERSION,
         "status": _STATUS[stop],
         "stop": stop,
         "text": "",
-        "run_id": None,
+        "run_id": run_id,
         "usage": None,
         "steps": 0,
         "calls": 0,
@@ -69,6 +71,14 @@ def error_document(error: BaseException, *, stop: str = "failed") -> dict[str, A
         "trace": None,
         "mcp": [],
     }
+
+
+def lost_document(
+    error: BaseException, result: "Result", *, trace: Path | None, stop: str = "failed"
+) -> dict[str, Any]:
+    """Return what `--output json` prints where `error` took a run away: what there was of it."""
+    there_was = as_document(result, trace=trace, servers=())
+    return {**there_was, "status": _STATUS[stop], "stop": stop, "error": as_error(error)}
 
 
 def as_error(error: BaseException) -> dict[str, str]:

@@ -4,18 +4,25 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import anyio
 from anyio.to_thread import run_sync
 
 from agentkit.cli._exit import Exit, exit_of_result, exit_of_signal
 from agentkit.cli._options import Choice
-from agentkit.cli._outcome import as_document, as_error, error_document, print_json, print_result
+from agentkit.cli._outcome import (
+    as_document,
+    as_error,
+    error_document,
+    lost_document,
+    print_json,
+    print_result,
+)
 from agentkit.cli._signals import Stopper, until_signalled
 from agentkit.cli._view import View, view_for
 from agentkit.errors import AgentkitError, InvalidTaskError
-from agentkit.events import Event, as_record
+from agentkit.events import Event, RetryScheduled, RunEnded, StepStarted, TextDelta, as_record
 from agentkit.trace.words import plural, tokens
 
 if TYPE_CHECKING:
@@ -43,51 +50,93 @@ class Order:
     model: "Model | None" = None
 
 
+@dataclass(slots=True)
+class _Story:
+    """How far the telling has come.
+
+    Attributes:
+        run_id: of the run, once it has begun.
+        result: what it has come to, or what there was when it was taken away.
+        told: whether a program that reads stdout has it.
+        pieces: of the text that the model was writing.
+    """
+
+    run_id: str | None = None
+    result: "Result | None" = None
+    told: bool = False
+    pieces: list[str] = field(default_factory=list[str])
+
+    def hear(self, event: Event) -> None:
+        """Keep the text of the step that is going on."""
+        if isinstance(event, TextDelta):
+            self.pieces.append(event.text)
+        elif isinstance(event, StepStarted) or _takes_back(event):
+            self.pieces.clear()
+
+    def end(self, result: "Result") -> None:
+        """Keep what a run has come to."""
+        self.result = result
+
+
+def _takes_back(event: Event) -> bool:
+    return isinstance(event, RetryScheduled) and event.discard_text
+
+
 def perform(order: Order) -> Exit:
     """Do the task and return the exit code.
 
     Raises:
-        AgentkitError: it could not begin.
+        AgentkitError: it could not begin, or what it stands on was lost.
     """
     view = view_for(quiet=order.quiet, verbose=order.verbose)
-    began: list[str] = []
+    story = _Story()
     try:
         settings = order.choice.settings()
 
         async def work(stopper: Stopper) -> Exit:
-            return await _perform(order, settings, view, stopper, began)
+            return await _perform(order, settings, view, stopper, story)
 
         with view:
             code = anyio.run(until_signalled, work, view.note)
     except AgentkitError as error:
-        if not began:
-            _tell_error(error, order, stop="failed")
+        _tell_error(error, order, story, stop="failed")
         raise
-    if not began:
-        _tell_error(AgentkitError("Interrupted before the run began."), order, stop="cancelled")
+    when = "before the run ended" if story.run_id else "before the run began"
+    _tell_error(AgentkitError(f"Interrupted {when}."), order, story, stop="cancelled")
     return code
 
 
-def _tell_error(error: AgentkitError, order: Order, *, stop: str) -> None:
-    """Tell programs why there is no run; people read it on stderr."""
+def _tell_error(error: AgentkitError, order: Order, story: _Story, *, stop: str) -> None:
+    """Tell programs why there is no result, unless they have one; people read it on stderr."""
+    if story.told:
+        return
     if order.output == "json":
-        print_json(error_document(error, stop=stop))
+        print_json(_document_of(error, order, story, stop))
     elif order.output == "jsonl":
-        print_json({"event": "error", **as_error(error)})
+        run = {"run_id": story.run_id} if story.run_id else {}
+        print_json({"event": "error", **run, **as_error(error)})
+
+
+def _document_of(error: AgentkitError, order: Order, story: _Story, stop: str) -> dict[str, Any]:
+    if story.result is None:
+        return error_document(error, stop=stop, run_id=story.run_id)
+    trace = _find_trace(order.choice.settings(), story.result.run_id)
+    document = lost_document(error, story.result, trace=trace, stop=stop)
+    return {**document, "text": story.result.text or "".join(story.pieces)}
 
 
 async def _perform(
-    order: Order, settings: "Settings", view: View, stopper: Stopper, began: list[str]
+    order: Order, settings: "Settings", view: View, stopper: Stopper, story: _Story
 ) -> Exit:
     async with open_runtime(
         settings, view, model=order.model, with_mcp=order.choice.with_mcp
     ) as runtime:
         agent = runtime.agent(instructions=order.instructions, policy=order.choice.policy(settings))
-        async with agent.start(order.task) as run:
-            began.append(run.run_id)
-            result = await _follow(run, order, view, stopper)
+        async with agent.start(order.task, when_done=story.end) as run:
+            story.run_id = run.run_id
+            result = await _follow(run, order, view, stopper, story)
         view.stop()
-        await _tell(result, order, runtime, view)
+        await _tell(result, order, runtime, view, story)
         return exit_code(result, stopper)
 
 
@@ -134,13 +183,17 @@ def figures(result: "Result") -> str:
     )
 
 
-async def _follow(run: "Run", order: Order, view: View, stopper: Stopper) -> "Result":
+async def _follow(
+    run: "Run", order: Order, view: View, stopper: Stopper, story: _Story
+) -> "Result":
     stopper.begin(run)
     try:
         async for event in run:
             view.event(event)
+            story.hear(event)
             if order.output == "jsonl":
                 _print_event(event)
+                story.told = isinstance(event, RunEnded)
         return await run.result()
     finally:
         stopper.over()
@@ -150,10 +203,13 @@ def _print_event(event: Event) -> None:
     print_json(as_record(event))
 
 
-async def _tell(result: "Result", order: Order, runtime: "Runtime", view: View) -> None:
+async def _tell(
+    result: "Result", order: Order, runtime: "Runtime", view: View, story: _Story
+) -> None:
     trace = await _trace_of(runtime, result.run_id)
     if order.output == "json":
         print_json(as_document(result, trace=trace, servers=runtime.servers))
+        story.told = True
         return
     if order.output == "text":
         print_result(result)
@@ -162,14 +218,20 @@ async def _tell(result: "Result", order: Order, runtime: "Runtime", view: View) 
 
 
 async def _trace_of(runtime: "Runtime", run_id: str) -> Path | None:
-    from agentkit.trace import TraceWriter, find_trace
+    from agentkit.trace import TraceWriter
 
     for observer in runtime.observers:
         if isinstance(observer, TraceWriter):
             await observer.flush()
-    if not runtime.settings.trace:
+    return await run_sync(_find_trace, runtime.settings, run_id)
+
+
+def _find_trace(settings: "Settings", run_id: str) -> Path | None:
+    from agentkit.trace import find_trace
+
+    if not settings.trace:
         return None
     try:
-        return await run_sync(find_trace, runtime.settings.trace_dir, run_id)
+        return find_trace(settings.trace_dir, run_id)
     except InvalidTaskError:  # the disk is full or the folder not ours: a warning has said so
         return None

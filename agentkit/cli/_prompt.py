@@ -8,6 +8,8 @@ from typing import Protocol
 
 import anyio
 
+from agentkit.cli._stdin import is_open
+
 COMMANDS = ("/help", "/tools", "/think", "/usage", "/save", "/quit")
 
 
@@ -23,6 +25,8 @@ class Lines(Protocol):
 
 def open_lines(state_dir: Path) -> Lines:
     """Return a prompt on a terminal, and the lines of stdin elsewhere."""
+    if not is_open():
+        return NoLines()
     if sys.stdin.isatty() and sys.stderr.isatty():
         return PromptLines(state_dir / "chat_history")
     return PipeLines(sys.stdin.fileno())
@@ -42,8 +46,7 @@ class PipeLines:
     async def read(self) -> str | None:
         """Return the next line; `None` at the end."""
         while b"\n" not in self._held and not self._over:
-            if self._waits:
-                await anyio.wait_readable(self._file)
+            await self._wait()
             piece = os.read(self._file, 65_536)
             self._over = not piece
             self._held += piece
@@ -51,6 +54,23 @@ class PipeLines:
             return None
         line, _, self._held = self._held.partition(b"\n")
         return line.decode(errors="replace")
+
+    async def _wait(self) -> None:
+        if self._waits:
+            try:
+                await anyio.wait_readable(self._file)
+            except PermissionError:  # epoll refuses /dev/null and what else is always ready
+                self._waits = False
+
+
+class NoLines:
+    """A stdin that is closed."""
+
+    is_prompt = False
+
+    async def read(self) -> str | None:
+        """Return nothing: this is the end."""
+        return None
 
 
 class PromptLines:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="See and test MCP servers.", no_args_is_help=True, rich_markup_mode=None)
 
+_LOG_LINE = 300  # characters of a line of a server's log
 _MARKS = {"ready": ("✓", "green"), "failed": ("✗", "red"), "disabled": ("-", "dim")}
 
 File = Annotated[
@@ -115,7 +116,7 @@ def _print_table(
 
     from agentkit.trace.words import plural, printable
 
-    targets = {one.name: one.target for one in config.servers}
+    servers = {one.name: one for one in config.servers}
     table = Table.grid(padding=(0, 2))
     for state in states:
         table.add_row(
@@ -124,7 +125,7 @@ def _print_table(
             state.status,
             plural(len(state.tools), "tool") if state.status == "ready" else "",
             f"{state.seconds:.1f} s" if state.seconds else "",
-            Text(printable(targets[state.name]), "dim"),
+            Text(printable(servers[state.name].target), "dim"),
         )
     console = stdout_console()
     console.print(table)
@@ -138,13 +139,16 @@ def _print_table(
             if state.hint:
                 note(f"  Fix: {state.hint}")
             if details:
-                _print_log(logs / f"{state.name}.log")
+                _print_log(logs / f"{state.name}.log", servers[state.name])
 
 
-def _print_log(path: Path) -> None:
+def _print_log(path: Path, server: "ServerConfig") -> None:
+    from agentkit.trace.words import shortened
+
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()[-5:]
     except OSError:  # it never came to write one
         return
     for line in lines:
-        note(f"  | {line}")
+        # The file may be older than the care that is taken of it now.
+        note(f"  | {shortened(server.redact(line), _LOG_LINE)}")

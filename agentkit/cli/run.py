@@ -1,11 +1,11 @@
 """`agentkit run`: one task, one answer."""
 
-import sys
 from typing import Annotated
 
 import typer
 
 from agentkit.cli import _options as options
+from agentkit.cli._stdin import is_typed, read_stdin
 from agentkit.cli._terminal import ending
 from agentkit.errors import InvalidTaskError
 
@@ -69,10 +69,10 @@ def read_task(given: str | None) -> str:
     """Return the task: from the command line, or from stdin.
 
     Raises:
-        InvalidTaskError: it is empty.
+        InvalidTaskError: it is empty, or not UTF-8.
     """
-    if given == "-" or (given is None and not sys.stdin.isatty()):
-        given = sys.stdin.read()
+    if given == "-" or (given is None and not is_typed()):
+        given = read_stdin("The task")
     if not (given or "").strip():
         raise InvalidTaskError(
             "There is no task.", hint='agentkit run "What time is it in Tokyo?", or - for stdin.'

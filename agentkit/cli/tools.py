@@ -1,12 +1,12 @@
 """`agentkit tools`: what an agent can do here, and trying it by hand."""
 
 import json
-import sys
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from agentkit.cli import _options as options
+from agentkit.cli._stdin import read_stdin
 from agentkit.cli._terminal import ending, note, say, stdout_console
 from agentkit.errors import InvalidTaskError
 
@@ -152,7 +152,7 @@ async def _call(tool: "Tool", arguments: "JsonObject", seconds: float | None) ->
 
 def _read_arguments(text: str) -> "JsonObject":
     if text == "-":
-        text = sys.stdin.read()
+        text = read_stdin("The JSON object")
     hint = """agentkit tools call clock '{"zone": "Asia/Tokyo"}'"""
     try:
         value: object = json.loads(text)

@@ -63,7 +63,7 @@ class Connection:
         self._environ = environ
         self._connect_seconds = connect_seconds
         self._call_seconds = call_seconds
-        self._diary = Diary(log)
+        self._diary = Diary(log, config.redact)
         self._pipes: Pipes | None = None
         self._stop = anyio.Event()
         self._clock = anyio.CancelScope()
@@ -180,7 +180,7 @@ class Connection:
 
     def _last_words(self) -> str:
         words = self._diary.tail()
-        return f" It said: {self._config.redact(words)}" if words else ""
+        return f" It said: {words}" if words else ""
 
     def obituary(self) -> str:
         """Return how it ended, in words; meaningful once `ended` is set."""

@@ -1,5 +1,6 @@
 """One entry of `mcp_servers.json`: its keys, their other names, their types."""
 
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, cast
@@ -8,13 +9,14 @@ from urllib.parse import urlsplit
 from agentkit.errors import ConfigurationError
 from agentkit.mcp._config import ServerConfig
 from agentkit.mcp._environment import is_secret_name
-from agentkit.mcp._variables import UnsetVariableError, Variables
+from agentkit.mcp._variables import SHORTEST_SECRET, UnsetVariableError, Variables
 
 T = TypeVar("T")
 
 _STDIO = ("stdio",)
 _HTTP = ("http", "streamable-http", "streamableHttp", "streamable_http")
 _FOR_PEOPLE = frozenset({"description", "comment", "type", "transport"})
+_WITH_SCHEME = re.compile(r"[A-Za-z]+ +(\S+)")
 _AMBIGUOUS_BELOW = 1000
 """A bare `timeout` is in milliseconds elsewhere; a small one was surely meant in seconds."""
 
@@ -109,10 +111,15 @@ class Entry:
         return self._path.parent.absolute() / Path(text).expanduser() if text else None
 
     def _secrets(self, env: dict[str, str], headers: dict[str, str]) -> tuple[str, ...]:
-        named = {value for name, value in env.items() if is_secret_name(name) and value}
-        # Longest first: a secret that is part of another must not leave the rest of it behind.
+        named = {value for name, value in env.items() if is_secret_name(name)}
         every = named | set(headers.values()) | self._variables.secrets
-        return tuple(sorted(every - {""}, key=lambda secret: (-len(secret), secret)))
+        # "Bearer x" is sent, but x alone may be what a server repeats.
+        every |= {found[1] for value in every if (found := _WITH_SCHEME.fullmatch(value))}
+        # A log is looked through line by line: a key of many lines is found by each of them.
+        every |= {line.strip() for value in every for line in value.splitlines()}
+        worth = (secret for secret in every if len(secret) >= SHORTEST_SECRET)
+        # Longest first: a secret that is part of another must not leave the rest of it behind.
+        return tuple(sorted(worth, key=lambda secret: (-len(secret), secret)))
 
     def _seconds(self, what: str, *milliseconds: str) -> float | None:
         seconds = self._number(f"{what}Seconds", f"{what}Timeout")

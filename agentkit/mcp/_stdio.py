@@ -96,6 +96,9 @@ class Pipes:
         except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
             pass
         finally:
+            # Cancelled or not, the line without end is often the one that says why.
+            with anyio.CancelScope(shield=True):
+                await self.diary.finish()
             said_all.set()
 
 
@@ -125,7 +128,7 @@ class _FromServer:
             for line in self._splitter.feed(chunk):
                 self._take(line)
             if self._splitter.pending > self._endless:
-                self._pipes.diary.note(b"[agentkit: a line without end; connection dropped]\n")
+                self._pipes.diary.note(b"[agentkit: a line without end; connection dropped]")
                 self._pipes.on_end()
                 raise anyio.EndOfStream
         return self._ready.popleft()
@@ -139,7 +142,7 @@ class _FromServer:
             self._ready.extend(SessionMessage(message) for message in messages)
         else:
             beside = line.head[:200] if isinstance(line, Oversized) else line
-            self._pipes.diary.note(beside + b"\n")
+            self._pipes.diary.note(beside)
 
     async def aclose(self) -> None:
         """Nothing to do: the pipe is closed with the process."""

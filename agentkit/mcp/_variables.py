@@ -7,7 +7,8 @@ from agentkit.mcp._environment import is_inherited
 
 _REFERENCE = re.compile(r"\$\{([^}]*)\}")
 _CONTENT = re.compile(r"(?:env:)?(?P<name>[A-Za-z_]\w*)(?::-(?P<default>.*))?", re.DOTALL)
-_SHORTEST_SECRET = 6
+SHORTEST_SECRET = 6
+"""A shorter value would be found inside ordinary words."""
 
 
 class UnsetVariableError(Exception):
@@ -42,6 +43,6 @@ class Variables:
             return default
         if value is None:
             raise UnsetVariableError(f"the variable {content['name']} is not set")
-        if len(value) >= _SHORTEST_SECRET and not is_inherited(content["name"]):
+        if len(value) >= SHORTEST_SECRET and not is_inherited(content["name"]):
             self.secrets.add(value)
         return value

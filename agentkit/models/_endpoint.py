@@ -68,9 +68,23 @@ def new_http_client(library: str) -> httpx2.AsyncClient:
 
 
 class Endpoint:
-    """Asks one server over the pool's HTTP client."""
+    """Asks one server over the pool's HTTP client.
 
-    def __init__(self, http: httpx2.AsyncClient, base_url: str, api_key: str | None) -> None:
+    Args:
+        http: the client.
+        base_url: without a user: it appears in messages.
+        api_key: sent as a bearer token.
+        authorization: what to send where there is no key, as the header has it.
+    """
+
+    def __init__(
+        self,
+        http: httpx2.AsyncClient,
+        base_url: str,
+        api_key: str | None = None,
+        *,
+        authorization: str = "",
+    ) -> None:
         self.base_url = base_url
         self._http = http
         self._client = AsyncOpenAI(
@@ -79,9 +93,11 @@ class Endpoint:
             http_client=http,
             max_retries=0,
         )
-        self._authorization = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
+        if api_key is not None:
+            authorization = f"Bearer {api_key}"
+        self._authorization = {"Authorization": authorization} if authorization else {}
         self._headers: dict[str, str | Omit] = _HEADERS | self._authorization
-        if api_key is None:
+        if not authorization:
             self._headers["Authorization"] = Omit()
 
     async def get(self, url: str) -> httpx2.Response:

@@ -1,6 +1,6 @@
 """Reads a call that a model wrote into its text, as JSON or as XML."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from json import JSONDecoder, dumps
 from typing import Any
@@ -33,6 +33,8 @@ def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
+_DEEPEST = 200  # levels; what is deeper jiter refuses, which reads the arguments after us
+
 _DECODER = JSONDecoder(strict=False, parse_constant=_refuse_constant)
 """Takes a raw newline inside a string, the most usual slip in code; nothing else is forgiven."""
 
@@ -41,6 +43,7 @@ def read_value(text: str, start: int) -> tuple[list[Written], int]:
     """Return the calls in the JSON value at `start` and where it ends; none if it is no call."""
     try:
         value, end = _DECODER.raw_decode(text, start)
+        _refuse_depth(value)
     except (ValueError, RecursionError):  # the standard decoder recurses: 10,000 brackets
         return [], start
     values = members(value) or [value]
@@ -146,6 +149,26 @@ def _kind_of(value: object) -> str:
 def _decoded(text: str) -> object:
     """Return the JSON value of `text`, or the text where it is none."""
     try:
-        return _DECODER.decode(text)
+        value: object = _DECODER.decode(text)
+        _refuse_depth(value)
     except (ValueError, RecursionError):
         return text
+    return value
+
+
+def _refuse_depth(value: object) -> None:
+    """Refuse what nobody after us could walk through.
+
+    Raises:
+        ValueError: it is nested too deeply.
+    """
+    level: list[object] = [value]
+    for _ in range(_DEEPEST + 1):
+        level = [inner for outer in level for inner in _inside(outer)]
+        if not level:
+            return
+    raise ValueError(f"more than {_DEEPEST} levels")
+
+
+def _inside(value: object) -> Iterable[object]:
+    return value.values() if is_object(value) else members(value)

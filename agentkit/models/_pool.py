@@ -1,10 +1,12 @@
 """One HTTP client for all models of a runtime."""
 
+import re
+from base64 import b64encode
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, unquote_to_bytes, urlsplit, urlunsplit
 
 import anyio
 import anyio.to_thread
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from agentkit.models._endpoint import Endpoint
 
 _CLOSE_SECONDS = 5.0
+_USER = re.compile(r"(?<=//).*@")
 
 
 class ModelPool:
@@ -71,6 +74,7 @@ class ModelPool:
             ModelRequestError: it refuses, or does not list `model`.
         """
         endpoint = self._endpoint(base_url, api_key)
+        base_url = endpoint.base_url  # from here on without a password
         if backend is not None:
             dialect_of(backend)
         late = ModelTimeoutError(
@@ -107,13 +111,18 @@ class ModelPool:
     def _endpoint(self, base_url: str, api_key: str | None) -> "Endpoint":
         from agentkit.models._endpoint import Endpoint  # imports openai, which is slow
 
-        if urlsplit(base_url).scheme not in {"http", "https"} or not urlsplit(base_url).netloc:
+        parts = _split(base_url)
+        user, has_user, host = parts.netloc.rpartition("@")
+        if has_user and api_key is not None:
             raise ConfigurationError(
-                f"The base URL {base_url!r} is not an HTTP address.",
-                hint="It looks like http://127.0.0.1:30000/v1.",
+                "There is a user in the base URL, and an API key: a request carries one of them.",
+                hint="Leave out the user before the @, or the key.",
             )
         if api_key is not None and not (api_key.isascii() and api_key.isprintable()):
             raise ConfigurationError("The API key has characters that no HTTP header may carry.")
+        if has_user:
+            plain = urlunsplit(parts._replace(netloc=host))
+            return Endpoint(self._http, plain, authorization=_basic(user))
         return Endpoint(self._http, base_url, api_key)
 
 
@@ -127,6 +136,27 @@ async def open_pool() -> AsyncGenerator[ModelPool]:
         # Idle connections must not keep a cancelled program; none needs long to close.
         with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
             await http.aclose()
+
+
+def _split(base_url: str) -> SplitResult:
+    with suppress(ValueError):  # brackets without end, or a port that is no number
+        parts = urlsplit(base_url)
+        if parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0:
+            return parts
+    raise ConfigurationError(
+        f"The base URL {_USER.sub('***@', base_url)!r} is not an HTTP address.",
+        hint="It looks like http://127.0.0.1:30000/v1; in a password, / is %2F and @ is %40.",
+    )
+
+
+def _basic(user: str) -> str:
+    """Return the header of a user as a URL has it.
+
+    >>> _basic("me:p%40ss")
+    'Basic bWU6cEBzcw=='
+    """
+    login = unquote_to_bytes(user if ":" in user else f"{user}:")
+    return f"Basic {b64encode(login).decode()}"
 
 
 def _new_http_client(library: str) -> "AsyncClient":

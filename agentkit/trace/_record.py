@@ -9,6 +9,7 @@ import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from json.encoder import encode_basestring
+from traceback import format_exception_only
 from typing import TypeAlias
 
 from pydantic_core import PydanticSerializationError, to_json
@@ -50,6 +51,8 @@ class LineMaker:
     def line(self, at: float, entry: Entry) -> str:
         """Return the line of what happened at `at` (seconds since 1970), without its line end.
 
+        An event that cannot be written becomes an `unwritten` line that says which and why.
+
         >>> LineMaker(Redactor()).line(1_700_000_000.25, StepStarted(step=1))
         '{"event":"step","step":1,"phase":"act","at":"2023-11-14T22:13:20.250Z"}'
         """
@@ -61,11 +64,12 @@ class LineMaker:
             return f'{{"event":"step",{_step(entry)},"at":"{self._stamp}"}}'
         if isinstance(entry, UsageReported):
             return f'{{"event":"usage",{_usage(entry)},"at":"{self._stamp}"}}'
+        kind = entry.kind
         try:
-            body = _body(entry)
-        except (PydanticSerializationError, RuntimeError):  # half a surrogate; a changing mapping
-            body = _patient_body(entry)
-        return f'{{"event":"{entry.kind}",{self._redact(body)},"at":"{self._stamp}"}}'
+            body = _fast_or_patient_body(entry)
+        except Exception as error:  # the border to values that are not ours, shared by all runs
+            kind, body = "unwritten", _excuse(entry, error)
+        return f'{{"event":"{kind}",{self._redact(body)},"at":"{self._stamp}"}}'
 
 
 def _stamp(millisecond: int) -> str:
@@ -110,6 +114,13 @@ def _body(entry: Entry) -> str:
             return to_json(entry).decode()[1:-1]
 
 
+def _fast_or_patient_body(entry: Entry) -> str:
+    try:
+        return _body(entry)
+    except (PydanticSerializationError, RuntimeError):  # half a surrogate; a changing mapping
+        return _patient_body(entry)
+
+
 def _patient_body(entry: Entry) -> str:
     if isinstance(entry, Joined):
         record: dict[str, object] = {"step": entry.step, "text": entry.text}
@@ -121,3 +132,10 @@ def _patient_body(entry: Entry) -> str:
         record = as_record(entry)
         del record["event"]
     return json.dumps(record, default=str, separators=(",", ":"))[1:-1]
+
+
+def _excuse(entry: Entry, error: Exception) -> str:
+    # Not `str(error)`: it may fail as well, for an error of a foreign `__str__`.
+    problem = "".join(format_exception_only(error)).strip()
+    record = {"step": getattr(entry, "step", 0), "of": entry.kind, "problem": problem}
+    return json.dumps(record, separators=(",", ":"))[1:-1]

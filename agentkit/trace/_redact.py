@@ -8,7 +8,11 @@ from functools import lru_cache
 from typing import Any, cast
 
 MASK = "[redacted]"
+TOO_DEEP = "[nested too deeply]"
 _SHORTEST = 6  # a shorter value would be found inside ordinary words
+_DEEPEST = (
+    200  # levels of arguments; as many as are read from a model, far below what the stack has
+)
 
 _SECRET_VARIABLE = re.compile(
     r"(?:^|_)(?:api_?key|key|token|secret|password|passwd|passphrase|pass|credentials?|auth"
@@ -83,15 +87,19 @@ def _is_secret_argument(name: str) -> bool:
     return _SECRET_ARGUMENT.search(name) is not None
 
 
-def _masked(value: object) -> object:
+def _masked(value: object, room: int = _DEEPEST) -> object:
+    if not room and isinstance(value, (Mapping, list)):
+        return TOO_DEEP
     if isinstance(value, Mapping):
         entries = cast("Mapping[str, object]", value)
         return {
-            name: MASK if _is_secret_argument(name) and isinstance(inner, str) else _masked(inner)
+            name: MASK
+            if _is_secret_argument(name) and isinstance(inner, str)
+            else _masked(inner, room - 1)
             for name, inner in entries.items()
         }
     if isinstance(value, list):
-        return [_masked(inner) for inner in cast("list[object]", value)]
+        return [_masked(inner, room - 1) for inner in cast("list[object]", value)]
     return value
 
 

@@ -92,6 +92,10 @@ class _Reader:
     def _on_notice(self, record: Record) -> None:
         self._branch(record).add(Text.assemble(("note ", "yellow"), printable(record["text"])))
 
+    def _on_unwritten(self, record: Record) -> None:
+        text = printable(f"{record.get('of', 'event')}: {record.get('problem', '')}")
+        self._branch(record).add(Text.assemble(("not written ", "yellow"), text))
+
     def _on_usage(self, record: Record) -> None:
         text = f"{tokens(record['usage'])}, {record.get('seconds', 0.0):.1f} s"
         self._branch(record).add(Text(text, "dim"))

@@ -77,7 +77,7 @@ class Outcome:
 def cli() -> Callable[..., Outcome]:
     """Run a command in this process."""
 
-    def invoke(*arguments: str, stdin: str | None = None) -> Outcome:
+    def invoke(*arguments: str, stdin: str | bytes | None = None) -> Outcome:
         result = CliRunner().invoke(app, arguments, input=stdin, prog_name="agentkit")
         return Outcome(result.exit_code, result.stdout, result.stderr)
 

@@ -96,3 +96,24 @@ def test_a_file_can_be_the_conversation(
         with pytest.raises(SystemExit):
             app(["chat"])
     assert capsys.readouterr().out == "Yes.\n"
+
+
+def test_an_empty_device_is_an_empty_conversation(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    serve([])
+    with Path(os.devnull).open(encoding="utf-8") as nothing:
+        monkeypatch.setattr(sys, "stdin", nothing)
+        with pytest.raises(SystemExit) as ended:
+            app(["chat"])
+    assert (ended.value.code, capsys.readouterr().out) == (0, "")
+
+
+def test_a_closed_stdin_is_an_empty_conversation(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serve([])
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(SystemExit) as ended:
+        app(["chat"])
+    assert ended.value.code == 0

@@ -1,4 +1,5 @@
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -161,3 +162,34 @@ def test_without_a_server_the_doctor_looks_at_the_weights(
     _, found = _doctor(cli)
     assert found["model", "weights"]["status"] == "warn"
     assert found["model", "weights"]["fix"].startswith("agentkit models pull ")
+
+
+def test_the_password_of_a_base_url_is_in_no_output(
+    cli: Cli, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve([Answer(text="Hello.")])
+    monkeypatch.setenv("AGENTKIT_BASE_URL", server.base_url.replace("//", "//me:hidden-word@"))
+    code, found = _doctor(cli)
+    assert (code, found["model", "server"]["status"]) == (0, "ok")
+    assert server.base_url in found["model", "server"]["message"]
+    assert "hidden" not in json.dumps(list(found.values()))
+    outcome = cli("run", "hello", "--output", "json")
+    assert outcome.code == 0
+    assert "hidden" not in outcome.stdout + outcome.stderr
+
+
+def test_the_last_lines_of_a_failing_server_are_shown_short_and_without_secrets(
+    cli: Cli, empty_folder: Path
+) -> None:
+    words = "print('x' * 5000, 'the key is s3cr3t-value', sep='\\n', file=sys.stderr)"
+    server = {
+        "command": sys.executable,
+        "args": ["-c", f"import sys; {words}"],
+        "env": {"API_KEY": "s3cr3t-value"},
+    }
+    (empty_folder / "mcp_servers.json").write_text(json.dumps({"a": server}), encoding="utf-8")
+    outcome = cli("mcp", "test")
+    assert outcome.code == 5
+    assert "  | the key is ***" in outcome.stderr
+    assert "s3cr3t" not in outcome.stderr
+    assert max(len(line) for line in outcome.stderr.splitlines()) < 1000

@@ -1,10 +1,16 @@
 import json
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
+from agentkit.cli import _perform
+from agentkit.cli._view import View
+from agentkit.errors import EngineError
+from agentkit.events import Event, TextDelta
 from agentkit.testing import Answer, Fault
 
 Cli = Callable[..., Any]
@@ -209,3 +215,85 @@ def test_a_bug_says_so_and_where(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> N
     assert "ZeroDivisionError in " in outcome.stderr
     assert "Traceback" not in outcome.stderr
     assert "Traceback" in cli("run", "hello", "--verbose").stderr
+
+
+@pytest.mark.parametrize("command", [["run", "-"], ["run"], ["tools", "call", "clock", "-"]])
+def test_input_that_is_not_utf_8_is_a_usage_error_with_its_place(
+    cli: Cli, command: list[str]
+) -> None:
+    outcome = cli(*command, stdin=b"one\ncaf\xe9")
+    assert (outcome.code, outcome.stdout) == (2, "")
+    assert "is not UTF-8: byte 7 (0xe9, line 2)" in outcome.stderr
+    assert "  Fix: " in outcome.stderr
+    assert "bug" not in outcome.stderr
+
+
+def test_a_closed_stdin_is_no_task(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agentkit.cli._stdin.is_open", lambda: False)
+    outcome = cli("run")
+    assert outcome.code == 2
+    assert "There is no task." in outcome.stderr
+
+
+@pytest.fixture
+def lose_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lose the engine as soon as the model has begun to write, as the embedded one is lost."""
+    opened, look = _perform.open_runtime, _perform.view_for
+    said: list[anyio.Event] = []
+
+    @asynccontextmanager
+    async def losing(*given: Any, **options: Any) -> AsyncGenerator[Any]:
+        said.append(anyio.Event())
+        scope = anyio.CancelScope()
+
+        async def watch() -> None:
+            await said[0].wait()
+            scope.cancel()
+
+        async with opened(*given, **options) as runtime, anyio.create_task_group() as tasks:
+            tasks.start_soon(watch)
+            with scope:
+                yield runtime
+        raise EngineError("The engine is gone.")
+
+    def watching(**options: Any) -> View:
+        view = look(**options)
+        show = view.event
+
+        def event(happened: Event) -> None:
+            show(happened)
+            if isinstance(happened, TextDelta):
+                said[0].set()
+
+        monkeypatch.setattr(view, "event", event)
+        return view
+
+    monkeypatch.setattr(_perform, "open_runtime", losing)
+    monkeypatch.setattr(_perform, "view_for", watching)
+
+
+@pytest.mark.usefixtures("lose_engine")
+def test_an_engine_lost_in_the_middle_leaves_a_document_with_what_there_was(
+    cli: Cli, serve: Serve
+) -> None:
+    serve([Answer(text="It is late in Tokyo.", fault=Fault("stall", after=3))])
+    outcome = cli("run", "What time is it?", "--output", "json", "-q")
+    said = json.loads(outcome.stdout)
+    assert (outcome.code, said["status"], said["stop"]) == (4, "failed", "failed")
+    assert said["error"]["kind"] == "EngineError"
+    assert said["error"]["message"] == "The engine is gone."
+    assert said["text"].startswith("It")
+    assert said["steps"] == 1
+    assert said["run_id"] in Path(said["trace"]).name
+
+
+@pytest.mark.usefixtures("lose_engine")
+def test_an_engine_lost_in_the_middle_ends_the_stream_of_events_with_the_error(
+    cli: Cli, serve: Serve
+) -> None:
+    serve([Answer(text="It is late in Tokyo.", fault=Fault("stall", after=3))])
+    outcome = cli("run", "What time is it?", "--output", "jsonl", "-q")
+    events = [json.loads(line) for line in outcome.stdout.splitlines()]
+    assert outcome.code == 4
+    assert (events[-1]["event"], events[-1]["kind"]) == ("error", "EngineError")
+    assert events[-1]["run_id"] == events[0]["run_id"]

@@ -1,5 +1,6 @@
 """`mcp_servers.json`: what is read, what is refused, and what is never shown."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -123,3 +124,18 @@ def test_a_file_that_is_not_there_or_not_text_is_refused(tmp_path: Path) -> None
 def test_a_transport_that_is_not_supported_disables_its_server_alone(tmp_path: Path) -> None:
     config = read_all(tmp_path, '{"a": {"url": "http://h/sse"}, "b": {"command": "x"}}')
     assert config.problems == (("a", "the transport 'sse' is not supported"),)
+
+
+def test_values_too_short_to_be_secret_leave_messages_readable(tmp_path: Path) -> None:
+    text = """{"a": {"url": "http://h/mcp", "headers": {"X-Api-Version": "1",
+        "Accept-Language": "e", "Authorization": "Bearer abc-123-xyz"}}}"""
+    (server,) = read(tmp_path, text)
+    assert server.redact("HTTP 401: access refused") == "HTTP 401: access refused"
+    assert server.redact("got Bearer abc-123-xyz") == "got ***"
+    assert server.redact("no such token: abc-123-xyz") == "no such token: ***"
+
+
+def test_a_key_of_many_lines_is_found_line_by_line(tmp_path: Path) -> None:
+    key = {"PRIVATE_KEY": "-----BEGIN-----\nQUJDREVGRw==\n"}
+    (server,) = read(tmp_path, json.dumps({"a": {"command": "x", "env": key}}))
+    assert server.redact("line 2 is QUJDREVGRw==, it said") == "line 2 is ***, it said"

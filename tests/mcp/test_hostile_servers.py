@@ -1,6 +1,7 @@
 """Servers that misbehave: each costs one clear error, and nothing else."""
 
 import json
+import stat
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -271,3 +272,29 @@ async def test_calls_from_many_tasks_share_one_server(
                 calls.start_soon(ask, number)
     assert answers == {number: str(number) for number in range(100)}
     assert len(await wait_for_note(tmp_path / "starts")) == 1
+
+
+async def test_the_log_of_a_server_holds_no_secret_and_is_for_its_owner_alone(
+    opened: Opened, hostile: Hostile, tmp_path: Path
+) -> None:
+    logs = anyio.Path(tmp_path / "logs")
+    dying = hostile("unended", "dying", secrets=("s3cr3t-value",))
+    async with opened(dying, log_dir=Path(logs)) as session:
+        assert "The key is ***" in session.states["dying"].error
+    first, last = (await (logs / "dying.log").read_text("utf-8")).splitlines()
+    assert len(first) == 2000
+    assert last == "The key is ***"
+    assert stat.S_IMODE((await logs.stat()).st_mode) == 0o700
+    assert stat.S_IMODE((await (logs / "dying.log").stat()).st_mode) == 0o600
+
+
+async def test_a_log_that_others_could_read_is_replaced(
+    opened: Opened, hostile: Hostile, tmp_path: Path
+) -> None:
+    log = anyio.Path(tmp_path / "dying.log")
+    await log.write_text("old", "utf-8")
+    await log.chmod(0o644)
+    async with opened(hostile("exit_at_start", "dying"), log_dir=tmp_path):
+        pass
+    assert (await log.read_text("utf-8")).startswith("starting\n")
+    assert stat.S_IMODE((await log.stat()).st_mode) == 0o600

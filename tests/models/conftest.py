@@ -105,11 +105,17 @@ class Canned:
         self.headers: dict[str, str] = {}
         self.requests: list[dict[str, Any]] = []
         self.ports: list[int] = []  # of the client, a request each
+        self.authorizations: list[str | None] = []  # of every request, whatever it asks for
         self.base_url = ""
 
     async def _models(self, _request: web.Request) -> web.Response:
         entry = {"id": self.model, "object": "model", "owned_by": self._owner}
         return web.json_response({"object": "list", "data": [entry]})
+
+    @web.middleware
+    async def _note_authorization(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        self.authorizations.append(request.headers.get("Authorization"))
+        return await handler(request)
 
     async def _page(self, request: web.Request) -> web.Response:
         if request.path in self.pages:
@@ -131,7 +137,7 @@ class Canned:
 
     @asynccontextmanager
     async def serving(self) -> AsyncGenerator["Canned"]:
-        app = web.Application()
+        app = web.Application(middlewares=[self._note_authorization])
         app.router.add_get("/v1/models", self._models)
         app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_get("/{any:.*}", self._page)

@@ -6,6 +6,7 @@ import anyio
 import pytest
 
 from agentkit.errors import (
+    ConfigurationError,
     ContextOverflowError,
     ModelError,
     ModelRequestError,
@@ -14,6 +15,7 @@ from agentkit.errors import (
     TruncatedStreamError,
 )
 from agentkit.messages import ModelTurn, ToolCall, ToolResult, ToolSpec, UserMessage
+from agentkit.models import open_pool
 from agentkit.policies import Timeouts
 from agentkit.protocols import ModelRequest
 from agentkit.testing import Answer, FakeSGLang, Fault, Raw
@@ -417,3 +419,43 @@ async def test_a_server_that_drops_used_connections_gets_a_new_one_for_each_answ
         for _ in range(3):
             await model.ask(HI, heard)
     assert len(set(server.ports)) == connections
+
+
+async def test_a_user_in_the_base_url_is_sent_as_a_header_and_shown_nowhere(
+    serve: Any, sse: Any, delta: Any, heard: Any
+) -> None:
+    async with serve(sse(delta(content="one"), delta("stop"))) as server, open_pool() as pool:
+        address = server.base_url.replace("//", "//me:p%40ss-word@")
+        model = await pool.connect(address, connect_seconds=5)
+        assert (await model.ask(HI, heard)).text == "one"
+        with pytest.raises(ModelRequestError) as caught:
+            await pool.connect(address, model="other")
+    assert [name for name in server.authorizations if name != "Basic bWU6cEBzcy13b3Jk"] == []
+    assert "me:" not in str(caught.value)
+    assert server.base_url in str(caught.value)
+
+
+async def test_a_user_and_a_key_are_one_too_many() -> None:
+    async with open_pool() as pool:
+        with pytest.raises(ConfigurationError, match="a user in the base URL, and an API key"):
+            await pool.connect("http://me:hidden-word@127.0.0.1:9/v1", api_key="k1")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "ftp://me:hidden-word@h/v1",
+        "http://me:hidden/word@h/v1",
+        "http://me:hidden#word@h/v1",
+        "http://[::1/v1",
+        "http://h:port/v1",
+        "http://h:99999999/v1",
+        "http://:30000/v1",
+    ],
+)
+async def test_an_address_that_is_none_is_refused_without_its_password(address: str) -> None:
+    async with open_pool() as pool:
+        with pytest.raises(ConfigurationError, match="is not an HTTP address") as caught:
+            await pool.connect(address)
+    assert "hidden" not in str(caught.value)
+    assert caught.value.hint

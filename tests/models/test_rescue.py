@@ -209,3 +209,20 @@ def test_braces_left_beside_a_call_are_leftovers() -> None:
     assert is_leftover("}\n")
     assert not is_leftover("")
     assert not is_leftover("ok }")
+
+
+@pytest.mark.parametrize("form", ["```json\n{}\n```", "<tool_call>{}</tool_call>", "{}"])
+def test_arguments_nested_deeper_than_anyone_reads_are_no_call(form: str) -> None:
+    def call(levels: int) -> str:
+        nested = "[" * levels + "]" * levels
+        return form.replace("{}", f'{{"name": "now", "arguments": {{"value": {nested}}}}}')
+
+    assert [name for name, _ in found(call(190))] == ["now"]
+    assert found(call(201)) == []
+    assert found(call(700)) == []
+
+
+def test_a_value_in_xml_nested_too_deeply_stays_text() -> None:
+    nested = "[" * 700 + "]" * 700
+    text = f"<function=code_interpreter><parameter=names>{nested}</parameter></function>"
+    assert found(text) == [("code_interpreter", {"names": nested})]

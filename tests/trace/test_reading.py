@@ -130,3 +130,10 @@ def test_a_file_that_is_no_trace_is_refused(tmp_path: Path, content: str) -> Non
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidTaskError, match="cannot be read"):
         read_trace(tmp_path / "gone.jsonl")
+
+
+def test_the_tree_shows_what_could_not_be_written(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    line = {"event": "unwritten", "of": "call", "step": 1, "problem": "ValueError: no words"}
+    (folder / "x.jsonl").write_text(json.dumps(line), encoding="utf-8")
+    assert "not written call: ValueError: no words" in _shown(folder / "x.jsonl")

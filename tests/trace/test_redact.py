@@ -68,3 +68,10 @@ def test_a_given_secret_is_never_found_again(secret: str, text: str) -> None:
     redact = Redactor([secret])
     if redact(secret) != secret:  # else it is too ordinary to hide
         assert secret not in redact(f"{text}{secret}{text}").replace(MASK, "")
+
+
+def test_no_depth_of_arguments_is_too_much() -> None:
+    value: list[object] = [{"password": "enigma"}]
+    for _ in range(5000):
+        value = [value]
+    assert "enigma" not in repr(without_secrets({"value": value}))

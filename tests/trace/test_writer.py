@@ -265,3 +265,44 @@ def test_secrets_never_reach_the_disk(folder: Path, monkeypatch: pytest.MonkeyPa
     assert len(read_trace(path)) == len(written.splitlines())
     assert "as you know" in written
     assert "example.org/x" in written
+
+
+def _nested(levels: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(levels - 1):
+        value = [value]
+    return value
+
+
+class _Unspeakable:
+    def __str__(self) -> str:
+        raise ValueError("no words for it")
+
+
+@pytest.mark.parametrize("levels", [300, 700, 5000])
+def test_arguments_without_bottom_are_cut_off_where_they_are_too_deep(
+    folder: Path, read: Read, levels: int
+) -> None:
+    arguments = {"value": _nested(levels), "user": "ada"}
+    _write(folder, CallStarted(step=1, call_id="c", name="t", arguments=arguments), _ended())
+    call, end = read()
+    assert (call["event"], call["arguments"]["user"]) == ("call", "ada")
+    assert "nested too deeply" in json.dumps(call["arguments"])
+    assert end["event"] == "end"
+
+
+def test_a_line_that_cannot_be_made_says_so_and_the_runs_go_on(folder: Path) -> None:
+    async def tell(trace: TraceWriter) -> None:
+        arguments = {"value": _Unspeakable()}
+        trace.observe("r1", CallStarted(step=3, call_id="c", name="t", arguments=arguments))
+        trace.observe("r2", _started("r2"))
+        await trace.flush()
+        trace.observe("r1", _ended())
+
+    _with_trace(folder, tell)
+    first, second = sorted(folder.iterdir(), key=lambda path: path.stem[-2:])
+    said, end = read_trace(first)
+    assert (said["event"], said["of"], said["step"]) == ("unwritten", "call", 3)
+    assert "no words for it" in said["problem"]
+    assert end["event"] == "end"
+    assert read_trace(second)[0]["task"] == "a task"

@@ -242,6 +242,12 @@ def start() -> None:
     if MODE == "exit_at_start":
         say("starting\nFATAL: the key s3cr3t-value is wrong")
         sys.exit(3)
+    if MODE == "unended":
+        sys.stderr.write("x" * 9_000 + "\nThe key is s3cr3t-")
+        sys.stderr.flush()
+        sys.stderr.write("value")
+        sys.stderr.flush()
+        sys.exit(3)
     if MODE in {"ignore_eof", "hang_at_start"}:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if MODE == "banner":
