@@ -1,6 +1,7 @@
 """The composition root: the one module that knows every adapter."""
 
 import os
+from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
@@ -10,12 +11,12 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-from anyio import to_thread
+from anyio import CancelScope, to_thread
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from agentkit.agent import Agent, as_tools
 from agentkit.engine import Progress, embedded_available, find_profile, open_embedded
-from agentkit.errors import ConfigurationError, EngineError
+from agentkit.errors import AgentkitError, ConfigurationError, EngineError
 from agentkit.loop import Result
 from agentkit.mcp import McpConfig, ServerState, config_of, open_servers, read_config
 from agentkit.models import ModelPool, open_pool
@@ -184,19 +185,28 @@ def builtin_tools(wanted: Iterable[str] | None = None) -> tuple[Tool, ...]:
 
 def _call(portal: BlockingPortal, job: Callable[[], Awaitable[Result]]) -> Result:
     """Do a job in the portal's loop; where the caller is interrupted, the job is cancelled first."""
-    over = Event()
+    over, unwanted, scopes = Event(), Event(), deque[CancelScope]()
 
     async def tracked() -> Result:
         try:
-            return await job()
+            with CancelScope() as scope:
+                scopes.append(scope)
+                if unwanted.is_set():
+                    scope.cancel()
+                return await job()
+            raise AgentkitError("The run was cancelled.")
         finally:
             over.set()
 
-    future = portal.start_task_soon(tracked)
+    def stop() -> None:
+        for scope in scopes:
+            scope.cancel()
+
     try:
-        return future.result()
-    except BaseException:  # KeyboardInterrupt, in a notebook as well
-        future.cancel()
+        return portal.start_task_soon(tracked).result()
+    except BaseException:  # KeyboardInterrupt, in a notebook as well, at any moment
+        unwanted.set()
+        portal.call(stop)
         over.wait(_STOP_SECONDS)
         raise
 

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from agentkit import CallFinished, CallStarted, Event, NoticeGiven, Runtime, read_settings
+from agentkit import CallFinished, CallStarted, Event, Limits, NoticeGiven, Runtime, read_settings
 from agentkit.agent import Agent
 from agentkit.errors import EngineError, ModelUnavailableError
 from agentkit.events import as_record
@@ -36,6 +36,8 @@ from bench.taskset import Task, all_tasks
 
 if TYPE_CHECKING:
     from agentkit.protocols import Model
+
+_STEPS = 10  # of a run; no task needs more than seven, and one that wanders must end
 
 MODES: dict[str, dict[str, object]] = {
     "native": {"tool_calls": "native", "plan": False},
@@ -119,6 +121,7 @@ async def _agent(mode: str, given: argparse.Namespace) -> AsyncGenerator[Agent]:
         settings = read_settings(
             engine="embedded",
             weights=given.weights,
+            limits=Limits(steps=_STEPS),
             state_dir=Path(stack.enter_context(tempfile.TemporaryDirectory())),
             **MODES[mode],
         )
