@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from agentkit.protocols import Model
 
 _STEPS = 10  # of a run; no task needs more than seven, and one that wanders must end
+_TOKENS = 512  # of a step; no answer or script needs more, and one that repeats itself must end
 
 MODES: dict[str, dict[str, object]] = {
     "native": {"tool_calls": "native", "plan": False},
@@ -121,7 +122,7 @@ async def _agent(mode: str, given: argparse.Namespace) -> AsyncGenerator[Agent]:
         settings = read_settings(
             engine="embedded",
             weights=given.weights,
-            limits=Limits(steps=_STEPS),
+            limits=Limits(steps=_STEPS, answer_tokens=_TOKENS),
             state_dir=Path(stack.enter_context(tempfile.TemporaryDirectory())),
             **MODES[mode],
         )
