@@ -70,14 +70,16 @@ async def answer(
         Stopped: a limit was reached.
         AgentkitError: the model could not be asked, or wrote nothing.
     """
-    turn = await _written(state, "answer", _question(source, task, found, before))
+    question = _question(source, task, found, before)
+    turn = await _written(state, "answer", question)
     numbers = [figure for figure in _strange(turn.text, task, found) if _NUMBER.fullmatch(figure)]
     if numbers and any(result.ok for _, result in found):
         missing = await find_missing(found, ", ".join(numbers))
         if missing is not None:
             found = [*found, missing]
-            turn = await _written(state, "answer", _question(source, task, found, before))
-    turn = await _held(state, turn, _question(source, task, found, before), task, found)
+            question = _question(source, task, found, before)
+            turn = await _written(state, "answer", question)
+    turn = await _held(state, turn, question, task, found)
     state.transcript.append(turn)
     return turn.text
 

@@ -62,41 +62,15 @@ _TOOLLESS: tuple[tuple[str, Source], ...] = (
     ("What is the plural of 'mouse'?", "memory"),
 )
 
-
 _REVISE = """\
 That did not work: {tool} could not find out: {need}
 {error}
 Reply with one call of another tool that can, or with "nobody"."""
-
-
-def revision_messages(
-    specs: Sequence[ToolSpec], task: str, plan: Sequence[PlanStep], failed: PlanStep, error: str
-) -> list[Message]:
-    """Return the question for another way to one fact; the plan's own question begins it."""
-    asked = _REVISE.format(tool=failed.tool, need=failed.need, error=error)
-    return [
-        *plan_messages(specs, task),
-        ModelTurn(text=_written("tools", plan)),
-        UserMessage(asked),
-    ]
-
-
 _MISSING = """\
 Found so far:
 {facts}
 The answer has {figures}, and no result says so. Reply with one call of a tool that computes it from \
 what was found, or finds it out."""
-
-
-def missing_messages(
-    specs: Sequence[ToolSpec], task: str, plan: Sequence[PlanStep], facts: str, figures: str
-) -> list[Message]:
-    """Return the question for a fact that the plan has left out."""
-    return [
-        *plan_messages(specs, task),
-        ModelTurn(text=_written("tools", plan)),
-        UserMessage(_MISSING.format(facts=facts, figures=figures)),
-    ]
 
 
 def plan_messages(specs: Sequence[ToolSpec], task: str) -> list[Message]:
@@ -106,6 +80,29 @@ def plan_messages(specs: Sequence[ToolSpec], task: str) -> list[Message]:
     for asked, source, steps in _shown(specs):
         messages += [UserMessage(asked), ModelTurn(text=_written(source, steps))]
     return [*messages, UserMessage(task)]
+
+
+def revision_messages(
+    specs: Sequence[ToolSpec], task: str, plan: Sequence[PlanStep], failed: PlanStep, error: str
+) -> list[Message]:
+    """Return the question for another way to one fact."""
+    asked = _REVISE.format(tool=failed.tool, need=failed.need, error=error)
+    return _after_plan(specs, task, plan, asked)
+
+
+def missing_messages(
+    specs: Sequence[ToolSpec], task: str, plan: Sequence[PlanStep], facts: str, figures: str
+) -> list[Message]:
+    """Return the question for a fact that the plan has left out."""
+    return _after_plan(specs, task, plan, _MISSING.format(facts=facts, figures=figures))
+
+
+def _after_plan(
+    specs: Sequence[ToolSpec], task: str, plan: Sequence[PlanStep], asked: str
+) -> list[Message]:
+    """Return a question that goes on from the plan; the plan's own question begins it."""
+    written = ModelTurn(text=_written("tools", plan))
+    return [*plan_messages(specs, task), written, UserMessage(asked)]
 
 
 def plan_schema(names: Sequence[str], *, tools_only: bool, most: int = _MOST_FACTS) -> JsonObject:

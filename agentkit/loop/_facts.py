@@ -75,13 +75,9 @@ async def gather_facts(state: RunState) -> str:
 async def _plan_facts(state: RunState) -> FactPlan | None:
     specs = state.registry.specs
     names = [spec.name for spec in specs]
-    turn = await _ask_for_plan(
-        state,
-        plan_messages(specs, _in_context(state)),
-        # An address in the task is there to be read: no other answer is offered.
-        plan_schema(names, tools_only="://" in state.task),
-    )
-    return read_plan(turn.text, names)
+    # An address in the task is there to be read: no other answer is offered.
+    schema = plan_schema(names, tools_only="://" in state.task)
+    return await _ask_for_plan(state, plan_messages(specs, _in_context(state)), schema, names)
 
 
 async def _find(state: RunState, number: int, found: Found) -> tuple[PlanStep, ToolResult]:
@@ -103,9 +99,7 @@ async def _other_way(state: RunState, step: PlanStep, result: ToolResult) -> Pla
     if not others or "://" in state.task:  # a page that cannot be read is not known elsewhere
         return None
     messages = revision_messages(specs, _in_context(state), state.plan, step, result.text)
-    turn = await _ask_for_plan(state, messages, plan_schema(others, tools_only=False, most=1))
-    _, steps = read_plan(turn.text, others) or ("nobody", ())
-    return steps[0] if steps else None
+    return await _ask_for_step(state, messages, others, tools_only=False)
 
 
 async def _find_missing(
@@ -115,25 +109,30 @@ async def _find_missing(
     specs = state.registry.specs
     names = [spec.name for spec in specs]
     facts = fact_lines(found)
-    turn = await _ask_for_plan(
-        state,
-        missing_messages(specs, _in_context(state), state.plan, facts, figures),
-        plan_schema(names, tools_only=True, most=1),
-    )
-    _, steps = read_plan(turn.text, names) or ("nobody", ())
-    if not steps:
+    messages = missing_messages(specs, _in_context(state), state.plan, facts, figures)
+    step = await _ask_for_step(state, messages, names, tools_only=True)
+    if step is None:
         return None
-    state.plan = (*state.plan, steps[0])
+    state.plan = (*state.plan, step)
     state.emit(PlanMade(step=state.steps, steps=state.plan, revision=1))
-    result = await _get_fact(state, steps[0], found)
-    return (steps[0], result) if result.ok else None
+    result = await _get_fact(state, step, found)
+    return (step, result) if result.ok else None
+
+
+async def _ask_for_step(
+    state: RunState, messages: Sequence[Message], names: Sequence[str], *, tools_only: bool
+) -> PlanStep | None:
+    schema = plan_schema(names, tools_only=tools_only, most=1)
+    _, steps = await _ask_for_plan(state, messages, schema, names) or ("nobody", ())
+    return steps[0] if steps else None
 
 
 async def _ask_for_plan(
-    state: RunState, messages: Sequence[Message], schema: JsonObject
-) -> ModelTurn:
+    state: RunState, messages: Sequence[Message], schema: JsonObject, names: Sequence[str]
+) -> FactPlan | None:
     with step_deadline(state):
-        return await ask(state, "plan", messages=messages, tools=(), schema=schema, thinking=False)
+        turn = await ask(state, "plan", messages=messages, tools=(), schema=schema, thinking=False)
+    return read_plan(turn.text, names)
 
 
 async def _get_fact(state: RunState, step: PlanStep, found: Found) -> ToolResult:
@@ -167,8 +166,7 @@ async def _get_fact(state: RunState, step: PlanStep, found: Found) -> ToolResult
         result = _last_result(state)
         if result.ok:
             break
-        lesson = _AGAIN.format(tool=step.tool, error=_gist(result.text))
-        prompt += lesson
+        prompt += _AGAIN.format(tool=step.tool, error=_gist(result.text))
         messages[-1] = UserMessage(prompt)
     return result
 

@@ -39,9 +39,7 @@ FOREIGN = (
 """What the HTTP client may raise; aiohttp's transport does not translate all of its own."""
 
 _CLOSE_SECONDS = 2.0
-_KEEP_ALIVE = (
-    4.0  # servers close idle connections after 5 s (uvicorn, so SGLang and vLLM): be first
-)
+_KEEP_ALIVE = 4.0  # servers close idle ones after 5 s (uvicorn, so SGLang and vLLM): be first
 _STALE_CONNECTIONS = 3
 _CONNECTIONS = 100_000  # the scheduler of runs is the limit, not the pool
 _HEADERS: dict[str, str | Omit] = {

@@ -663,26 +663,22 @@ async def test_the_same_call_is_not_made_again_for_a_fact(make_agent: MakeAgent)
     assert (result.stop, len(tool.calls)) == ("done", 1)
 
 
-async def test_an_answer_with_a_figure_that_no_result_has_is_asked_for_again(
-    make_agent: MakeAgent,
+@pytest.mark.parametrize(
+    ("found", "wrong", "right", "complaint"),
+    [
+        ("09:09:50", "It is 10:09:50.", "It is 09:09:50.", "No result says 10:09:50."),
+        ("olleh", "It is 'ollhe'.", "It is 'olleh'.", "The answer lacks this result: olleh."),
+    ],
+    ids=["a figure that no result has", "a short result left out"],
+)
+async def test_an_answer_that_copies_wrong_is_asked_for_again(
+    make_agent: MakeAgent, found: str, wrong: str, right: str, complaint: str
 ) -> None:
-    tool = RecordingTool("look", results=["09:09:50"])
-    script = [plan_of(("look", "time")), call("look"), "It is 10:09:50.", "It is 09:09:50."]
-    with ScriptedModel(script, small=True) as model:
-        result = await make_agent(model, tool, plan="auto").run("What time is it?")
-    assert result.text == "It is 09:09:50."
-    assert last_text(model.requests[-1]).startswith("No result says 10:09:50.")
-
-
-async def test_an_answer_that_leaves_a_short_result_out_is_asked_for_again(
-    make_agent: MakeAgent,
-) -> None:
-    tool = RecordingTool("look", results=["olleh"])
-    script = [plan_of(("look", "reversed")), call("look"), "It is 'ollhe'.", "It is 'olleh'."]
-    with ScriptedModel(script, small=True) as model:
-        result = await make_agent(model, tool, plan="auto").run("What is 'hello' reversed?")
-    assert result.text == "It is 'olleh'."
-    assert last_text(model.requests[-1]).startswith("The answer lacks this result: olleh.")
+    tool = RecordingTool("look", results=[found])
+    with ScriptedModel([plan_of(("look", "it")), call("look"), wrong, right], small=True) as model:
+        result = await make_agent(model, tool, plan="auto").run("What is it?")
+    assert result.text == right
+    assert last_text(model.requests[-1]).startswith(complaint)
 
 
 async def test_results_themselves_are_the_answer_where_the_model_keeps_inventing(

@@ -199,10 +199,10 @@ def _mended(code: str) -> str:
     """
     bare = code.rstrip().rstrip('}"').rstrip()
     plain = _PADDED_DIGIT.sub(r"\1", code)
-    others = [other for other in (bare, plain) if other != code.rstrip()]
-    if not others or _compiles(code):
+    same = bare == code.rstrip() and plain == code
+    if same or _compiles(code):  # the usual code is not parsed here
         return code
-    return next(filter(_compiles, others), code)
+    return next(filter(_compiles, (bare, plain)), code)
 
 
 def _compiles(code: str) -> bool:
