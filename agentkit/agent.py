@@ -15,7 +15,7 @@ from agentkit.errors import AgentkitError, InvalidTaskError
 from agentkit.events import Event
 from agentkit.loop import Result, Run, RunState, run_to_end
 from agentkit.messages import Message, ModelTurn, SystemMessage, UserMessage
-from agentkit.policies import Plan, Policy, Thinking
+from agentkit.policies import PhasedThinking, Plan, Policy
 from agentkit.protocols import Model, Observer, Tool
 from agentkit.toolkit import FunctionTool, Registry
 
@@ -27,7 +27,7 @@ class Agent:
     An agent holds nothing open and keeps nothing between runs; any number may go on at once.
 
     Attributes:
-        thinking: "auto", True or False; each run can have its own.
+        thinking: "auto", True or False, or one of them for each phase; each run can have its own.
         plan: "auto" plans first where the model is small.
         observers: see every event of every run.
     """
@@ -37,7 +37,7 @@ class Agent:
     registry: Registry
     instructions: str = ""
     policy: Policy
-    thinking: Thinking = "auto"
+    thinking: PhasedThinking = "auto"
     plan: Plan = "auto"
     observers: tuple[Observer, ...] = ()
     call_in_loop: Callable[..., Any] | None = None
@@ -47,7 +47,7 @@ class Agent:
         task: str,
         *,
         history: Sequence[Message] = (),
-        thinking: Thinking | None = None,
+        thinking: PhasedThinking | None = None,
         plan: Plan | None = None,
         policy: Policy | None = None,
         conversation_id: str | None = None,
@@ -74,7 +74,7 @@ class Agent:
         task: str,
         *,
         history: Sequence[Message] = (),
-        thinking: Thinking | None = None,
+        thinking: PhasedThinking | None = None,
         plan: Plan | None = None,
         policy: Policy | None = None,
         conversation_id: str | None = None,
@@ -135,7 +135,7 @@ class Agent:
         self,
         task: str,
         history: Sequence[Message],
-        thinking: Thinking | None,
+        thinking: PhasedThinking | None,
         policy: Policy | None,
         conversation_id: str | None,
     ) -> RunState:

@@ -3,13 +3,18 @@
 All durations are seconds; `None` means no limit.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeAlias
 
 from agentkit.errors import ConfigurationError
+from agentkit.events import Phase
 
 Thinking: TypeAlias = Literal["auto"] | bool
 """Whether the model thinks first: "auto" leaves it to the model and its preset."""
+
+PhasedThinking: TypeAlias = Thinking | Mapping[Phase, Thinking]
+"""The same for each phase of a run ("plan", "act", "answer", "check"); one left out is "auto"."""
 
 ToolCalls: TypeAlias = Literal["native", "guided", "auto"]
 """How calls are asked for: by the server's own parser, under a JSON schema, or chosen by engine."""

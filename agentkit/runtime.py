@@ -16,12 +16,13 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from agentkit.agent import Agent, as_tools
 from agentkit.engine import Progress, embedded_available, find_profile, open_embedded
-from agentkit.errors import AgentkitError, ConfigurationError, EngineError
+from agentkit.errors import AgentkitError, ConfigurationError, EngineError, ModelError
 from agentkit.loop import Result
 from agentkit.mcp import McpConfig, ServerState, config_of, open_servers, read_config
 from agentkit.models import ModelPool, open_pool
-from agentkit.policies import Plan, Policy, Thinking
+from agentkit.policies import PhasedThinking, Plan, Policy
 from agentkit.protocols import Model, Observer, Tool
+from agentkit.resilience import retrying
 from agentkit.settings import Settings, read_settings
 from agentkit.toolkit import Registry
 from agentkit.trace import open_trace
@@ -127,7 +128,7 @@ class Runtime:
         instructions: str = "",
         tools: Iterable[Tool | Callable[..., Any]] = (),
         builtin: bool = True,
-        thinking: Thinking | None = None,
+        thinking: PhasedThinking | None = None,
         plan: Plan | None = None,
         policy: Policy | None = None,
         observers: Iterable[Observer] = (),
@@ -233,21 +234,30 @@ async def _open_model(
     pool = await stack.enter_async_context(open_pool())
     if settings.engine != "embedded" and settings.base_url is not None:
         key = settings.api_key.get_secret_value() if settings.api_key else None
-        return await pool.connect(
+        connect = partial(
+            pool.connect,
             settings.base_url,
             api_key=key,
             model=settings.model,
             tool_calls=settings.tool_calls,
+            small=settings.small_model,
             sampling=settings.sampling,
             strict_tools=settings.strict_tools,
             connect_seconds=settings.timeouts.connect or 5.0,
         )
+        return await retrying(settings.retry, connect, partial(_tell_retry, progress))
     if settings.engine == "url":
         raise ConfigurationError(
             "engine is 'url', but there is no base_url.",
             hint="Set AGENTKIT_BASE_URL, for example http://127.0.0.1:30000/v1.",
         )
     return await _open_embedded(stack, pool, settings, progress)
+
+
+def _tell_retry(
+    progress: Callable[[Progress], None], attempt: int, delay: float, error: ModelError
+) -> None:
+    progress(Progress("load", detail=f"{error} Attempt {attempt} follows in {delay:.1f} s."))
 
 
 async def _open_embedded(
@@ -277,7 +287,7 @@ async def _open_embedded(
         model=endpoint.model,
         backend=endpoint.backend,
         tool_calls=settings.tool_calls,
-        small=endpoint.small,
+        small=endpoint.small if settings.small_model is None else settings.small_model,
         quantised=endpoint.quantised,
         sampling=settings.sampling,
     )

@@ -15,7 +15,7 @@ from pydantic_settings import (
 )
 
 from agentkit.errors import ConfigurationError
-from agentkit.policies import Limits, Plan, Policy, Retry, Thinking, Timeouts, ToolCalls
+from agentkit.policies import Limits, PhasedThinking, Plan, Policy, Retry, Timeouts, ToolCalls
 
 _APP = "agentkit"
 
@@ -33,6 +33,8 @@ class Settings(BaseSettings):
         api_key: sent to `base_url` only.
         model: as the server names it; the first it lists where unset.
         weights: a GGUF file, or a name that `agentkit models list` shows; for the embedded engine.
+        small_model: whether it is too small to decide by itself when it is done, so that runs
+            plan for it; by its name where unset.
         mcp_servers: path of the server file; `mcp_servers.json` of the working folder where unset.
         tools: names of the built-in tools to offer; all where unset.
         sampling: overrides of the model's preset, such as `temperature`.
@@ -55,7 +57,8 @@ class Settings(BaseSettings):
     weights: str | None = None
     mcp_servers: Path | None = None
     tools: Annotated[tuple[str, ...] | None, NoDecode] = None
-    thinking: Thinking = "auto"
+    small_model: bool | None = None
+    thinking: PhasedThinking = "auto"
     tool_calls: ToolCalls = "auto"
     plan: Plan = "auto"
     sampling: dict[str, Any] = Field(default_factory=dict[str, Any])

@@ -20,6 +20,7 @@ from agentkit import (
     read_settings,
     tool,
 )
+from agentkit.engine import Progress
 from agentkit.errors import (
     ConfigurationError,
     EngineError,
@@ -65,6 +66,32 @@ async def test_a_task_goes_through_every_floor_and_leaves_a_trace(
     ]
     assert result.usage.reasoning_tokens > 0
     assert len(await to_thread.run_sync(list_traces, given.trace_dir)) == 1
+
+
+async def test_opening_waits_for_a_server_that_is_still_starting(
+    settings: MakeSettings, unused_tcp_port: int
+) -> None:
+    told: list[str] = []
+    asked = anyio.Event()
+
+    def progress(news: Progress) -> None:
+        told.append(news.detail)
+        asked.set()
+
+    async with FakeSGLang(["Hello."], state="refused", port=unused_tcp_port) as server:
+
+        async def boot() -> None:
+            await asked.wait()
+            await server.become("ready")
+
+        patient = Retry(attempts=100, first_delay=0.05, max_delay=0.05)
+        given = await settings(base_url=server.base_url, retry=patient)
+        async with anyio.create_task_group() as group:
+            group.start_soon(boot)
+            async with Runtime.open(given, with_mcp=False, progress=progress) as runtime:
+                assert (await runtime.agent(builtin=False).run("Hi")).text == "Hello."
+    assert server.base_url in told[0]
+    assert "Attempt 2 follows in" in told[0]
 
 
 async def test_built_in_tools_are_found_by_entry_point(settings: MakeSettings) -> None:

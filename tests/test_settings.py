@@ -27,6 +27,16 @@ def test_arguments_win_over_environment_over_folder_over_user(
     assert read_settings().limits.steps == 3
 
 
+def test_thinking_is_set_for_each_phase(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AGENTKIT_THINKING", '{"plan": true, "check": "auto"}')
+    assert read_settings().thinking == {"plan": True, "check": "auto"}
+    monkeypatch.setenv("AGENTKIT_THINKING", '{"plam": true}')
+    with pytest.raises(ConfigurationError, match="thinking"):
+        read_settings()
+    monkeypatch.setenv("AGENTKIT_THINKING", "false")
+    assert read_settings().thinking is False
+
+
 def test_what_is_not_given_does_not_win() -> None:
     assert read_settings(engine=None).engine == "auto"
 

@@ -17,7 +17,7 @@ from agentkit.trace.words import plural, shortened, tokens
 
 if TYPE_CHECKING:
     from agentkit.agent import Agent
-    from agentkit.policies import Thinking
+    from agentkit.policies import PhasedThinking
     from agentkit.runtime import Runtime
 
 _HELP = """\
@@ -28,7 +28,7 @@ _HELP = """\
 /quit             leave (or Ctrl-D)
 Ctrl-C stops a turn after its step, twice stops it now."""
 
-_THINKING: "dict[str, Thinking]" = {"on": True, "off": False, "auto": "auto"}
+_THINKING: "dict[str, PhasedThinking]" = {"on": True, "off": False, "auto": "auto"}
 
 
 class Talk:
@@ -39,7 +39,7 @@ class Talk:
         self._view = view
         self._stopper = stopper
         self._conversation = agent.conversation()
-        self._thinking: Thinking = agent.thinking
+        self._thinking: PhasedThinking = agent.thinking
         self._usage = Usage()
         self._transcript: list[Message] = []
         self._code = Exit.OK

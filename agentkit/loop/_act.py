@@ -48,11 +48,6 @@ async def act(state: RunState, turn: ModelTurn) -> list[ToolResult]:
     ]
 
 
-def refused(results: Sequence[ToolResult], ran: int) -> bool:
-    """Return whether none of these results comes from a call that ran."""
-    return bool(results) and ran == 0
-
-
 def parse_arguments(call: ToolCall) -> JsonObject:
     """Return the arguments of a call as an object.
 

@@ -132,8 +132,9 @@ def fact_lines(found: Found) -> str:
 async def _written(state: RunState, phase: Phase, messages: Sequence[Message]) -> ModelTurn:
     while True:
         with step_deadline(state):
-            turn = await ask(state, phase, messages=messages, tools=(), thinking=False)
+            turn = await ask(state, phase, messages=messages, tools=(), usually=False)
         if turn.text.strip():
+            state.answer = turn.text
             return turn
         state.correct("The model wrote no answer.", turn.thinking)
 

@@ -68,6 +68,7 @@ async def gather_facts(state: RunState) -> str:
     found: list[tuple[PlanStep, ToolResult]] = []
     for number in range(len(state.plan)):
         found.append(await _find(state, number, found))
+        state.answer = fact_lines(_known(found))  # should the run end before its answer
     missing = partial(_find_missing, state)
     return await answer(state, source, _in_context(state), found, _instructions(state), missing)
 
@@ -131,13 +132,13 @@ async def _ask_for_plan(
     state: RunState, messages: Sequence[Message], schema: JsonObject, names: Sequence[str]
 ) -> FactPlan | None:
     with step_deadline(state):
-        turn = await ask(state, "plan", messages=messages, tools=(), schema=schema, thinking=False)
+        turn = await ask(state, "plan", messages=messages, tools=(), schema=schema, usually=False)
     return read_plan(turn.text, names)
 
 
 async def _get_fact(state: RunState, step: PlanStep, found: Found) -> ToolResult:
     spec = state.registry[step.tool].spec
-    task, known = state.task, _known(found)
+    task, known = state.task, _known_lines(found)
     if known and not _takes_an_address(spec):  # else it reads the page again, in its own way
         task, known = _ADDRESS.sub("that page", task), _ADDRESS.sub("that page", known)
     prompt = _FACT_PROMPT.format(task=task, known=known, tool=step.tool, need=step.need)
@@ -152,7 +153,7 @@ async def _get_fact(state: RunState, step: PlanStep, found: Found) -> ToolResult
                 messages=messages,
                 tools=(spec,),
                 choice="required",
-                thinking=False,
+                usually=False,
                 varied=attempt > 0,
             )
             if not turn.tool_calls:
@@ -199,9 +200,13 @@ def _gist(error: str) -> str:
     return capped("\n".join(lines[named[-1] :] if named else lines), _GIST_CHARS)
 
 
-def _known(found: Found) -> str:
-    known = [(step, result) for step, result in found if result.ok]  # an error would be copied
+def _known_lines(found: Found) -> str:
+    known = _known(found)  # an error would be copied
     return f"{_KNOWN}\n{fact_lines(known)}\n" if known else ""
+
+
+def _known(found: Found) -> Found:
+    return [(step, result) for step, result in found if result.ok]
 
 
 def _in_context(state: RunState) -> str:

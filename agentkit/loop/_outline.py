@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from itertools import takewhile
 from typing import Any
 
 from agentkit.events import PlanMade
@@ -81,7 +82,7 @@ async def _check(state: RunState) -> str:
             messages=[*state.transcript, SystemMessage(_CHECK)],
             choice="none",
             schema=_CHECK_SCHEMA,
-            thinking=False,
+            usually=False,
         )
     try:
         verdict: dict[str, Any] = json.loads(turn.text)
@@ -92,13 +93,10 @@ async def _check(state: RunState) -> str:
 
 
 def _failed_round(state: RunState) -> str:
-    """Return the error of the last calls if all of them failed, else ""."""
-    last: list[ToolResult] = []
-    for entry in reversed(state.transcript):
-        if not isinstance(entry, ToolResult):
-            break
-        last.append(entry)
-    return last[0].text if last and not any(result.ok for result in last) else ""
+    """Return the first error of the last calls, "" if none failed."""
+    results = takewhile(lambda entry: isinstance(entry, ToolResult), reversed(state.transcript))
+    failed = [entry for entry in results if isinstance(entry, ToolResult) and not entry.ok]
+    return f"{failed[-1].name}: {failed[-1].text}" if failed else ""
 
 
 def _read_steps(text: str) -> tuple[PlanStep, ...]:

@@ -46,10 +46,14 @@ async def ask(
     choice: ToolChoice = "auto",
     schema: Mapping[str, Any] | None = None,
     thinking: Thinking | None = None,
+    usually: Thinking = "auto",
     limited: bool = True,
     varied: bool = False,
 ) -> ModelTurn:
     """Take one step: ask the model, streaming what it says, repeating what failed in passing.
+
+    Whether the model thinks is as the run has it, `usually` where that leaves it open; `thinking`
+    overrides both.
 
     Raises:
         Stopped: a limit has been reached; nothing was asked.
@@ -63,7 +67,7 @@ async def ask(
         messages=state.transcript if messages is None else messages,
         tools=state.registry.specs if tools is None else tools,
         tool_choice=choice,
-        thinking=state.thinking if thinking is None else thinking,
+        thinking=state.thinking_in(phase, usually) if thinking is None else thinking,
         schema=schema,
         max_tokens=state.policy.limits.answer_tokens,
         timeouts=state.policy.timeouts,
@@ -72,9 +76,14 @@ async def ask(
     )
     stream = _Stream(state)
     began = anyio.current_time()
-    turn = await retrying(
-        state.policy.retry, partial(state.model.ask, request, stream), stream.restart
-    )
+    try:
+        turn = await retrying(
+            state.policy.retry, partial(state.model.ask, request, stream), stream.restart
+        )
+    except BaseException:  # a deadline, a cancellation: what was said until then is not lost
+        if messages is None:
+            state.keep_unfinished(stream.text)
+        raise
     state.usage += turn.usage
     seconds = anyio.current_time() - began
     state.emit(
@@ -84,18 +93,22 @@ async def ask(
 
 
 class _Stream:
-    """Pieces of a turn on their way to events; remembers whether any was text."""
+    """Pieces of a turn on their way to events; remembers those that were text."""
 
-    __slots__ = ("_emit", "_spoken", "_step")
+    __slots__ = ("_emit", "_step", "_texts")
 
     def __init__(self, state: RunState) -> None:
         self._emit = state.emit
         self._step = state.steps
-        self._spoken = False
+        self._texts: list[str] = []
+
+    @property
+    def text(self) -> str:
+        return "".join(self._texts)
 
     def __call__(self, kind: Literal["thinking", "text", "notice"], text: str, /) -> None:
         if kind == "text":
-            self._spoken = True
+            self._texts.append(text)
             self._emit(TextDelta(self._step, text))
         elif kind == "thinking":
             self._emit(ThinkingDelta(self._step, text))
@@ -109,7 +122,7 @@ class _Stream:
                 attempt=attempt,
                 delay_seconds=delay,
                 reason=str(error),
-                discard_text=self._spoken,
+                discard_text=bool(self._texts),
             )
         )
-        self._spoken = False
+        self._texts.clear()

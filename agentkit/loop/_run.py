@@ -120,7 +120,7 @@ async def _close(state: RunState, stopped: Stopped) -> None:
     state.settle_open_calls(f"Not run: {stopped.reason}")
     state.transcript.append(SystemMessage(_CLOSING))
     try:
-        turn = await ask(state, "answer", choice="none", thinking=False, limited=False)
+        turn = await ask(state, "answer", choice="none", usually=False, limited=False)
     except ModelError as error:
         state.notice(f"No closing answer: {error}")
         return

@@ -1,15 +1,15 @@
 """What one run knows while it goes on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import anyio
 
 from agentkit.errors import InvalidOutputError
-from agentkit.events import Event, NoticeGiven
+from agentkit.events import Event, NoticeGiven, Phase
 from agentkit.loop._result import Result
 from agentkit.messages import Message, ModelTurn, PlanStep, Stop, ToolResult, Usage
-from agentkit.policies import Policy, Thinking
+from agentkit.policies import PhasedThinking, Policy, Thinking
 from agentkit.protocols import Model, OpenTool, RunScopedTool, Tool
 from agentkit.toolkit import Registry
 
@@ -33,7 +33,7 @@ class RunState:
     model: Model
     registry: Registry
     policy: Policy
-    thinking: Thinking
+    thinking: PhasedThinking
     transcript: list[Message]
     emit: Callable[[Event], None]
     agent: str = ""
@@ -66,6 +66,13 @@ class RunState:
         self._open[name] = tool.for_run()
         return self._open[name]
 
+    def thinking_in(self, phase: Phase, usual: Thinking) -> Thinking:
+        """Return whether the model thinks in a phase: `usual` where the run leaves it open."""
+        said = self.thinking
+        if isinstance(said, Mapping):
+            said = said.get(phase, "auto")
+        return usual if said == "auto" else said
+
     def notice(self, text: str) -> None:
         """Report something worth knowing."""
         self.emit(NoticeGiven(step=self.steps, text=text))
@@ -84,6 +91,12 @@ class RunState:
                 hint="A larger model, or tool_calls='guided', mends this more often than a retry.",
                 output=output,
             )
+
+    def keep_unfinished(self, text: str) -> None:
+        """Keep what the model had said of an answer that was broken off."""
+        if text.strip():
+            self.answer = text
+            self.transcript.append(ModelTurn(text=text, finish="abort"))
 
     def settle_open_calls(self, reason: str) -> None:
         """Give each call of the last turn a result: its own, or `reason`.

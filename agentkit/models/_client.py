@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 from agentkit.messages import Finish, JsonObject, ModelTurn, ToolCall
 from agentkit.models._calls import as_written, read_calls
 from agentkit.models._dialects import Dialect
+from agentkit.models._identity import Habit
 from agentkit.models._kit import ToolMemo, schemas_by_name
-from agentkit.models._presets import SMALL, Habit, Mode, mode_of, sampling_of
+from agentkit.models._presets import SMALL, Mode, mode_of, sampling_of
 from agentkit.models._rescue import is_leftover, rescue, tidy
 from agentkit.models._turn import TurnBuilder
 from agentkit.models._wire import Encoder
@@ -34,7 +35,7 @@ class Sampling:
         habit: whether the model thinks.
         qwen: whether Qwen's presets apply.
         quantised: whether the weights are, which asks for a presence penalty.
-        small: little variety, but where a request asks for it.
+        small: little variety, but where a request asks for it or the model thinks.
         overrides: fields that win over the preset.
     """
 
@@ -145,7 +146,8 @@ class ServerModel:
         return mode_of(self._sampling.habit, thinking, request.messages)
 
     def _preset(self, *, thinks: bool, varied: bool) -> JsonObject:
-        settled = SMALL if self._sampling.small and not varied else {}
+        # A thought that is sampled with little variety goes round in circles.
+        settled = SMALL if self._sampling.small and not varied and not thinks else {}
         return sampling_of(
             self._dialect,
             thinks=thinks,

@@ -16,7 +16,7 @@ from agentkit.models._client import Sampling, ServerModel
 from agentkit.models._detect import Server, detect
 from agentkit.models._dialects import Dialect, dialect_of
 from agentkit.models._guided import GuidedModel
-from agentkit.models._presets import Habit, habit_of
+from agentkit.models._identity import Habit, fences_calls, habit_of, has_few_bits, is_small
 from agentkit.policies import ToolCalls
 from agentkit.protocols import Model, ModelProfile
 from agentkit.resilience import deadline
@@ -44,8 +44,8 @@ class ModelPool:
         model: str | None = None,
         backend: str | None = None,
         tool_calls: ToolCalls = "auto",
-        small: bool = False,
-        quantised: bool = False,
+        small: bool | None = None,
+        quantised: bool | None = None,
         sampling: Mapping[str, Any] | None = None,
         strict_tools: bool = True,
         connect_seconds: float = 5.0,
@@ -59,10 +59,10 @@ class ModelPool:
             backend: "sglang", "vllm", "llamacpp" or "openai"; found by asking where `None`.
             tool_calls: how calls are asked for; "auto" chooses by server and model.
             small: the model cannot decide by itself when it is done; it is asked narrow questions
-                only, so it is sampled with little variety.
+                only, so it is sampled with little variety. By its name where `None`.
             quantised: the weights are quantised to few bits: adds a presence penalty, for models
                 that think. Models that do not are asked for short answers, where it would only
-                garble repeated digits.
+                garble repeated digits. By the model's name where `None`.
             sampling: fields of the request that win over Qwen's presets; `None` omits one.
             strict_tools: hold arguments to their schema by grammar where the server can (SGLang).
             connect_seconds: patience with the server's answers to these questions.
@@ -86,6 +86,8 @@ class ModelPool:
         dialect = dialect_of(server.backend)
         if not strict_tools:
             dialect = replace(dialect, strict_tools=False)
+        small = is_small(server.identity) if small is None else small
+        quantised = has_few_bits(server.identity) if quantised is None else quantised
         native = ServerModel(
             endpoint,
             ModelProfile(
@@ -173,8 +175,10 @@ def _library() -> str:
 def _parser_fails(server: Server, *, small: bool) -> bool:
     """Tell whether the server's parser cannot be trusted with the calls of this model.
 
-    llama.cpp knows Qwen3's tags; the fenced JSON of a Qwen2.5-Coder it leaves in the text.
+    llama.cpp knows Qwen3's tags only.
     """
+    if fences_calls(server.identity):
+        return True
     knows = "qwen3" in server.identity.lower() or "enable_thinking" in (server.template or "")
     return server.backend == "llamacpp" and (small or not knows)
 

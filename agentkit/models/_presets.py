@@ -6,14 +6,12 @@ Source: the model cards of Qwen3 (sampling, soft switches) and Qwen2.5.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 from agentkit.messages import JsonObject, Message, UserMessage
 from agentkit.models._dialects import Dialect
+from agentkit.models._identity import Habit
 from agentkit.policies import Thinking
-
-Habit: TypeAlias = Literal["switch", "always", "never"]
-"""Whether a model thinks: as it is told, always, or never."""
 
 THINKING = {"temperature": 0.6, "top_p": 0.95, "top_k": 20, "min_p": 0}
 PLAIN = {"temperature": 0.7, "top_p": 0.8, "top_k": 20, "min_p": 0}
@@ -21,8 +19,6 @@ SMALL = {"temperature": 0.2}  # measured on 50 planned tasks: variety in a narro
 QUANTISED_PENALTY = 1.5  # against the repetition of quantised weights
 _STANDARD_FIELDS = frozenset({"temperature", "top_p", "presence_penalty"})
 _SWITCH = re.compile(r"/(no_)?think\s*\Z")
-_NEVER = re.compile(r"qwen-?[12](\.|\b|-)|coder|instruct|qwen3\.?\d*-?vl-.*instruct", re.IGNORECASE)
-_ALWAYS = re.compile(r"qwq|thinking", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +32,6 @@ class Mode:
 
     thinks: bool
     switch: bool | None = None
-
-
-def habit_of(identity: str) -> Habit:
-    """Tell from a model's name whether it thinks.
-
-    >>> [habit_of(name) for name in ("Qwen3-14B-AWQ", "Qwen3-4B-Thinking-2507", "qwen2.5-coder")]
-    ['switch', 'always', 'never']
-    """
-    if _ALWAYS.search(identity):
-        return "always"
-    return "never" if _NEVER.search(identity) else "switch"
 
 
 def mode_of(habit: Habit, thinking: Thinking, messages: Sequence[Message]) -> Mode:

@@ -4,7 +4,8 @@ import pytest
 
 from agentkit.messages import ModelTurn, SystemMessage, UserMessage
 from agentkit.models._dialects import OPENAI, SGLANG
-from agentkit.models._presets import Mode, habit_of, mode_of, sampling_of
+from agentkit.models._identity import habit_of
+from agentkit.models._presets import Mode, mode_of, sampling_of
 
 
 @pytest.mark.parametrize(
