@@ -29,7 +29,7 @@ def make_clock(now: Callable[[], datetime] = _now) -> FunctionTool:
     # Sync on purpose: a zone is read from disk, so this belongs into a thread.
     @tool(examples=[_NOW])
     def clock(zone: str) -> str:
-        """Tell the date and time it is now in a place.
+        """Tell the date and time it is now in a place, and its offset from UTC.
 
         Args:
             zone: city, IANA zone or "local"
