@@ -26,8 +26,8 @@ python -m bench.tasks --repeat {repeat} --write      # this page; see --help for
 
 {table}
 A step is one question to the model. A step is unusable where what the model wrote could neither be
-read as a call nor as an answer and it had to be asked again; a refused call was read, but its
-arguments did not fit and it was not run.
+read as a call nor as an answer and it had to be asked again; a rescued one had calls that the server's
+parser had left in the text; a refused call was read, but its arguments did not fit and it was not run.
 
 ## Tasks that failed
 
@@ -49,6 +49,7 @@ class Score:
     reason: str
     steps: int
     unusable: int
+    rescued: int
     refused: int
     used: tuple[str, ...]
     expected: tuple[str, ...]
@@ -96,6 +97,7 @@ _TOTALS: Mapping[str, Callable[[Sequence[Score]], str]] = {
     "steps, mean": lambda scores: f"{statistics.mean(s.steps for s in scores):.1f}",
     "seconds, median": lambda scores: f"{statistics.median(s.seconds for s in scores):.0f}",
     "unusable steps": _unusable,
+    "rescued steps": lambda scores: str(sum(s.rescued for s in scores)),
     "refused calls": lambda scores: str(sum(s.refused for s in scores)),
     "stopped early": lambda scores: str(sum(s.stop != "done" for s in scores)),
     "exactly the expected tools": _tools_as_expected,

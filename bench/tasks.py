@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from agentkit.protocols import Model
 
 _STEPS = 10  # of a run; no task needs more than seven, and one that wanders must end
+_RESCUED = "the server had not recognised it"  # the notice of a call that was found in the text
 _TOKENS = 512  # of a step; no answer or script needs more, and one that repeats itself must end
 
 MODES: dict[str, dict[str, object]] = {
@@ -95,6 +96,8 @@ async def do_task(agent: Agent, mode: str, task: Task) -> tuple[Score, list[Even
     answer = Answer(result.text, began, datetime.now(UTC))
     problem = f"stopped: {result.stop}" if result.stop != "done" else task.check(answer)
     begun = {event.call_id: event.name for event in events if isinstance(event, CallStarted)}
+    notices = [event.text for event in events if isinstance(event, NoticeGiven)]
+    rescued = sum(_RESCUED in text for text in notices)
     refused = [e for e in events if isinstance(e, CallFinished) and e.call_id not in begun]
     return Score(
         mode=mode,
@@ -106,7 +109,8 @@ async def do_task(agent: Agent, mode: str, task: Task) -> tuple[Score, list[Even
         stop=result.stop,
         reason=result.reason,
         steps=result.steps,
-        unusable=sum(isinstance(event, NoticeGiven) for event in events),
+        unusable=len(notices) - rescued,
+        rescued=rescued,
         refused=len(refused),
         used=tuple(begun.values()),
         expected=task.tools,

@@ -40,9 +40,14 @@ _DECODER = JSONDecoder(strict=False, parse_constant=_refuse_constant)
 
 
 def read_value(text: str, start: int) -> tuple[list[Written], int]:
-    """Return the calls in the JSON value at `start` and where it ends; none if it is no call."""
+    """Return the calls in the JSON value at `start` and where it ends; none if it is no call.
+
+    The chat template of Qwen2.5 shows a call in doubled braces, and small models copy them.
+    """
+    doubled = text.startswith("{{", start)
     try:
-        value, end = _DECODER.raw_decode(text, start)
+        value, end = _DECODER.raw_decode(text, start + doubled)
+        end += doubled and text.startswith("}", end)
         _refuse_depth(value)
     except (ValueError, RecursionError):  # the standard decoder recurses: 10,000 brackets
         return [], start

@@ -14,6 +14,7 @@ def score(mode: str, name: str, problem: str = "") -> Score:
         reason="",
         steps=3,
         unusable=0,
+        rescued=0,
         refused=0,
         used=("clock",),
         expected=("clock",),

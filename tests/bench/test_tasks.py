@@ -1,7 +1,9 @@
 from urllib.request import urlopen
 
 from agentkit import Agent, Limits, Policy
-from agentkit.testing import EchoTool, ScriptedModel, call
+from agentkit.models import open_pool
+from agentkit.protocols import Model
+from agentkit.testing import EchoTool, FakeSGLang, ScriptedModel, call
 from agentkit.toolkit import Registry
 from bench.checks import number, says
 from bench.pages import serve_pages
@@ -11,7 +13,7 @@ from bench.taskset import Task
 TASK = Task("arithmetic", "sum", "What is 20 + 22?", says(number(42)), ("echo",))
 
 
-def agent_with(model: ScriptedModel, limits: Limits) -> Agent:
+def agent_with(model: Model, limits: Limits) -> Agent:
     policy = Policy(limits=limits)
     return Agent(name="bench", model=model, registry=Registry([EchoTool("echo")]), policy=policy)
 
@@ -23,6 +25,14 @@ async def test_a_run_is_scored_by_its_answer_its_steps_and_its_tools() -> None:
     assert (score.steps, score.refused, score.unusable) == (3, 1, 1)
     assert score.used == score.expected == ("echo",)
     assert events[-1].kind == "end"
+
+
+async def test_a_call_that_the_server_left_in_the_text_is_counted_as_rescued() -> None:
+    fenced = '```json\n{"name": "echo", "arguments": {"text": "42"}}\n```'
+    async with FakeSGLang([fenced, "It is 42."]) as server, open_pool() as pool:
+        model = await pool.connect(server.base_url)
+        score, _ = await do_task(agent_with(model, Limits()), "native", TASK)
+    assert (score.right, score.rescued, score.unusable) == (True, 1, 0)
 
 
 async def test_an_answer_of_a_run_that_stopped_early_does_not_count() -> None:
