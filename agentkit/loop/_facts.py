@@ -112,7 +112,7 @@ async def _find_missing(
     facts = fact_lines(found)
     messages = missing_messages(specs, _in_context(state), state.plan, facts, figures)
     step = await _ask_for_step(state, messages, names, tools_only=True)
-    if step is None:
+    if step is None or step in state.plan:  # it was asked already, and did not tell
         return None
     state.plan = (*state.plan, step)
     state.emit(PlanMade(step=state.steps, steps=state.plan, revision=1))

@@ -43,7 +43,8 @@ def strange_figures(answer: str, given: str) -> tuple[str, ...]:
 def states(answer: str, result: str) -> bool:
     """Tell whether an answer has a result that is one number or a few words.
 
-    Longer results may be told in part, and dates in many ways: those count as told.
+    Longer results may be told in part, and dates in many ways: those count as told. Words must
+    stand in the order of the result, with others between them or not.
 
     >>> states("It is 41,055.", "41055.0"), states("It is 41.", "41055.0")
     (True, False)
@@ -55,10 +56,11 @@ def states(answer: str, result: str) -> bool:
         return True
     if _NUMBER.fullmatch(result):
         return any(not strange_figures(figure, result) for figure, _ in _figures(answer))
-    words = set(_WORDS.findall(result.casefold())) - _VERDICTS
     if len(result) > _SHORT or "\n" in result or any(map(str.isdigit, result)):
         return True
-    return words <= set(_WORDS.findall(answer.casefold()))
+    words = [word for word in _WORDS.findall(result.casefold()) if word not in _VERDICTS]
+    said = iter(_WORDS.findall(answer.casefold()))
+    return all(word in said for word in words)  # in this order: it is an iterator
 
 
 def _figures(text: str) -> Iterator[tuple[str, str]]:

@@ -62,6 +62,8 @@ def test_a_figure_that_nobody_gave_is_found(
         ("It is 573.60 euros.", "573.5999999999999", True),
         ("It is 237.", "2376", False),
         ("Adam, Bela and Zoe", "['Adam', 'Bela', 'Zoe']", True),
+        ("Adam, then Zoe, then Bela", "['Adam', 'Bela', 'Zoe']", False),
+        ("nur tiktnega emitnur", "emitnur tiktnega", False),
         ("Adam and Zoe", "['Adam', 'Bela', 'Zoe']", False),
         ("Yes, it is prime.", "True", True),
         ("It was a Tuesday.", "1", True),

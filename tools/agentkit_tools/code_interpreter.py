@@ -49,8 +49,9 @@ _ADVICE = (
         "ModuleNotFoundError",
         "Use the standard library: datetime, zoneinfo, math, statistics, re, csv, json.",
     ),
-    ("FileNotFoundError", "The folder is empty: write the data into the script itself."),
-    ("NameError", "Text stands in quotes; modules are imported first."),
+    ("FileNotFoundError", "There are no files. Begin with the data: text = '''...'''"),
+    ("NameError", "Begin with the data: every name is set first. Text stands in quotes."),
+    ("could not convert string to float", "Write numbers without their unit, as 12.5"),
     ("SyntaxError: invalid syntax", "Text stands in quotes."),
 )
 _PADDED_DIGIT = re.compile(r"(?<![\w.])0([1-9])(?![\w.])")
