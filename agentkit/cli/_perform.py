@@ -22,7 +22,7 @@ from agentkit.cli._outcome import (
 from agentkit.cli._signals import Stopper, until_signalled
 from agentkit.cli._view import View, view_for
 from agentkit.errors import AgentkitError, InvalidTaskError
-from agentkit.events import Event, RetryScheduled, RunEnded, StepStarted, TextDelta, as_record
+from agentkit.events import as_record
 from agentkit.trace.words import plural, tokens
 
 if TYPE_CHECKING:
@@ -58,28 +58,15 @@ class _Story:
         run_id: of the run, once it has begun.
         result: what it has come to, or what there was when it was taken away.
         told: whether a program that reads stdout has it.
-        pieces: of the text that the model was writing.
     """
 
     run_id: str | None = None
     result: "Result | None" = None
     told: bool = False
-    pieces: list[str] = field(default_factory=list[str])
-
-    def hear(self, event: Event) -> None:
-        """Keep the text of the step that is going on."""
-        if isinstance(event, TextDelta):
-            self.pieces.append(event.text)
-        elif isinstance(event, StepStarted) or _takes_back(event):
-            self.pieces.clear()
 
     def end(self, result: "Result") -> None:
         """Keep what a run has come to."""
         self.result = result
-
-
-def _takes_back(event: Event) -> bool:
-    return isinstance(event, RetryScheduled) and event.discard_text
 
 
 def perform(order: Order) -> Exit:
@@ -121,8 +108,7 @@ def _document_of(error: AgentkitError, order: Order, story: _Story, stop: str) -
     if story.result is None:
         return error_document(error, stop=stop, run_id=story.run_id)
     trace = _find_trace(order.choice.settings(), story.result.run_id)
-    document = lost_document(error, story.result, trace=trace, stop=stop)
-    return {**document, "text": story.result.text or "".join(story.pieces)}
+    return lost_document(error, story.result, trace=trace, stop=stop)
 
 
 async def _perform(
@@ -134,7 +120,7 @@ async def _perform(
         agent = runtime.agent(instructions=order.instructions, policy=order.choice.policy(settings))
         async with agent.start(order.task, when_done=story.end) as run:
             story.run_id = run.run_id
-            result = await _follow(run, order, view, stopper, story)
+            result = await _follow(run, order, view, stopper)
         view.stop()
         await _tell(result, order, runtime, view, story)
         return exit_code(result, stopper)
@@ -183,24 +169,16 @@ def figures(result: "Result") -> str:
     )
 
 
-async def _follow(
-    run: "Run", order: Order, view: View, stopper: Stopper, story: _Story
-) -> "Result":
+async def _follow(run: "Run", order: Order, view: View, stopper: Stopper) -> "Result":
     stopper.begin(run)
     try:
         async for event in run:
             view.event(event)
-            story.hear(event)
             if order.output == "jsonl":
-                _print_event(event)
-                story.told = isinstance(event, RunEnded)
+                print_json(as_record(event))
         return await run.result()
     finally:
         stopper.over()
-
-
-def _print_event(event: Event) -> None:
-    print_json(as_record(event))
 
 
 async def _tell(
@@ -209,10 +187,11 @@ async def _tell(
     trace = await _trace_of(runtime, result.run_id)
     if order.output == "json":
         print_json(as_document(result, trace=trace, servers=runtime.servers))
-        story.told = True
-        return
-    if order.output == "text":
+    elif order.output == "text":
         print_result(result)
+    story.told = True
+    if order.output == "json":
+        return
     shown = f"\nagentkit trace view {result.run_id[:8]}" if trace is not None else ""
     view.summary(f"{figures(result)}{shown}")
 

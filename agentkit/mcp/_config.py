@@ -30,6 +30,7 @@ class ServerConfig:
         max_result_chars: longest text of a result; head and tail are kept.
         max_message_bytes: a longer message is dropped and its call fails.
         problem: why this server cannot be used, found while reading; empty if nothing is wrong.
+        hint: what to do about the problem.
         secrets: values that never appear in a message.
     """
 
@@ -50,6 +51,7 @@ class ServerConfig:
     max_result_chars: int = 100_000
     max_message_bytes: int = 8 * 1024 * 1024
     problem: str = ""
+    hint: str = ""
     secrets: tuple[str, ...] = field(default=(), repr=False)
 
     @property

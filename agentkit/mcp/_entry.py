@@ -29,7 +29,7 @@ class Entry:
         self._name = name
         self._variables = variables
         self._left: dict[str, Any] = {}
-        self._problem = ""
+        self._problem = self._hint = ""
         self.warnings: list[str] = []
         if not name.strip():
             self._fail("a server needs a name", "Put a name in place of the empty one.")
@@ -69,6 +69,7 @@ class Entry:
                 "maxMessageBytes", ServerConfig(name="").max_message_bytes
             ),
             problem=self._problem,
+            hint=self._hint,
             secrets=self._secrets(env, headers),
         )
         unknown = [key for key in self._left if key not in _FOR_PEOPLE]
@@ -95,7 +96,10 @@ class Entry:
         kind = self._left.get("type", self._left.get("transport"))
         allowed = _HTTP if url else _STDIO
         if kind == "sse" or (kind is None and urlsplit(url).path.endswith("/sse")):
-            self._problem = self._problem or "the transport 'sse' is not supported"
+            self._cannot(
+                "the transport 'sse' is not supported",
+                "Most servers offer streamable HTTP as well: write that address, often ending in /mcp.",
+            )
         elif kind is not None and kind not in allowed and not self._problem:
             self._fail(
                 f"'type' is {kind!r}", f"Leave it out, or write one of {', '.join(allowed)}."
@@ -194,8 +198,15 @@ class Entry:
         try:
             return self._variables.expand(text)
         except UnsetVariableError as error:
-            self._problem = self._problem or f"{field}: {error}"
+            self._cannot(
+                f"{field}: {error}", "Set the variable, or give a default: ${NAME:-default}."
+            )
             return ""
 
+    def _cannot(self, problem: str, hint: str) -> None:
+        """Remember why the server cannot be used; the first reason is told."""
+        if not self._problem:
+            self._problem, self._hint = problem, hint
+
     def _fail(self, what: str, hint: str) -> NoReturn:
-        raise ConfigurationError(f"{self._path}: server {self._name!r}: {what}.", hint=hint)
+        raise ConfigurationError(f"{self._path.name}: {what}", hint=hint)

@@ -16,14 +16,15 @@ _ROOTS = ("mcpServers", "servers")
 def read_config(path: Path, environ: Mapping[str, str]) -> McpConfig:
     """Return the servers of the file at `path`.
 
-    A variable that is not set disables its server alone, see `McpConfig.problems`.
+    An entry that is wrong, or a variable in it that is not set, disables its server alone: see
+    `McpConfig.problems`.
 
     Args:
         path: a JSON file with the root `mcpServers` or `servers`, or a bare map of servers.
         environ: where `${VAR}` is looked up.
 
     Raises:
-        ConfigurationError: the file cannot be read, or does not say what to start.
+        ConfigurationError: the file cannot be read, or is not a map of servers.
     """
     return _config(_parse(path), path, environ)
 
@@ -38,7 +39,7 @@ def config_of(root: Mapping[str, Any], environ: Mapping[str, str]) -> McpConfig:
         environ: where `${VAR}` is looked up.
 
     Raises:
-        ConfigurationError: it does not say what to start.
+        ConfigurationError: it is not a map of servers.
     """
     return _config(root, Path("mcp_servers"), environ)
 
@@ -54,7 +55,7 @@ def _config(root: Mapping[str, Any], path: Path, environ: Mapping[str, str]) -> 
     warnings: list[str] = []
     servers = tuple(
         _server(path, name, settings, environ, warnings)
-        for name, settings in cast("dict[str, Any]", found).items()
+        for name, settings in cast("dict[str, object]", found).items()
     )
     others = () if key is None else tuple(name for name in root if name != key)
     warnings.extend(f"{path.name}: {name!r} has no effect." for name in others)
@@ -64,10 +65,25 @@ def _config(root: Mapping[str, Any], path: Path, environ: Mapping[str, str]) -> 
 def _server(
     path: Path, name: str, settings: object, environ: Mapping[str, str], warnings: list[str]
 ) -> ServerConfig:
-    entry = Entry(path, name, settings, Variables(environ))
-    server = entry.server()
+    try:
+        entry = Entry(path, name, settings, Variables(environ))
+        server = entry.server()
+    except ConfigurationError as error:
+        return _broken(name, settings, error)
     warnings.extend(entry.warnings)
     return server
+
+
+def _broken(name: str, settings: object, error: ConfigurationError) -> ServerConfig:
+    """Return a server that cannot be used, but is still known by its name."""
+    given = cast("dict[str, object]", settings) if isinstance(settings, dict) else {}
+    return ServerConfig(
+        name=name,
+        disabled=given.get("disabled") is True or given.get("enabled") is False,
+        required=given.get("required") is True,
+        problem=str(error),
+        hint=error.hint,
+    )
 
 
 def _parse(path: Path) -> dict[str, Any]:

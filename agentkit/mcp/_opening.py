@@ -79,8 +79,9 @@ class Opening:
         if config.disabled:
             return ServerState(name=config.name, status="disabled")
         if config.problem:
-            hint = "Set the variable, or give a default: ${NAME:-default}."
-            return ServerState(name=config.name, status="failed", error=config.problem, hint=hint)
+            return ServerState(
+                name=config.name, status="failed", error=config.problem, hint=config.hint
+            )
         began = anyio.current_time()
         log = None if self._log_dir is None else self._log_dir / f"{fit(config.name)}.log"
         server = Server(config, self._timeouts, self._tasks.start_soon, self._environ, log)

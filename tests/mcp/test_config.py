@@ -91,17 +91,6 @@ def test_relative_paths_are_seen_from_the_file(tmp_path: Path) -> None:
         ("[]", "must hold a JSON object, not list"),
         ('{"mcpServers": []}', "'mcpServers' must map"),
         ('{"a": {"command": "x"}, "a": {"command": "y"}}', "'a' appears twice"),
-        ('{"a": {}}', "server 'a': needs either 'command' or 'url'"),
-        ('{"a": {"command": "x", "url": "http://h"}}', "needs either 'command' or 'url'"),
-        ('{"a": {"command": ["x"]}}', "'command' must be a text, not list"),
-        ('{"a": {"command": "x", "args": [1]}}', "'args' must be a list of texts"),
-        ('{"a": {"command": "x", "env": {"P": 1}}}', r"env\.P must be a text"),
-        ('{"a": {"command": "x", "disabled": "no"}}', "'disabled' must be true or false"),
-        ('{"a": {"command": "x", "callSeconds": 0}}', "must be more than 0"),
-        ('{"a": {"url": "ftp://h/x"}}', "not an http or https address"),
-        ('{"a": {"url": "http://h/x", "type": "stdio"}}', "'type' is 'stdio'"),
-        ('{"": {"command": "x"}}', "a server needs a name"),
-        ('{"a": "x"}', "server 'a': must be an object"),
         ("[" * 100_000, "nested too deeply|not valid JSON"),
     ],
 )
@@ -113,17 +102,54 @@ def test_a_broken_file_is_refused_with_place_and_fix(
     assert caught.value.hint
 
 
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        ('"a": {}', "needs either 'command' or 'url'"),
+        ('"a": {"command": "x", "url": "http://h"}', "needs either 'command' or 'url'"),
+        ('"a": {"command": ["x"]}', "'command' must be a text, not list"),
+        ('"a": {"command": "x", "args": [1]}', "'args' must be a list of texts"),
+        ('"a": {"command": "x", "env": {"P": 1}}', "env.P must be a text"),
+        ('"a": {"command": "x", "disabled": "no"}', "'disabled' must be true or false"),
+        ('"a": {"command": "x", "callSeconds": 0}', "must be more than 0"),
+        ('"a": {"url": "ftp://h/x"}', "not an http or https address"),
+        ('"a": {"url": "http://h/x", "type": "stdio"}', "'type' is 'stdio'"),
+        ('"a": {"url": "http://h/sse"}', "the transport 'sse' is not supported"),
+        ('"": {"command": "x"}', "a server needs a name"),
+        ('"a": "x"', "must be an object"),
+    ],
+)
+def test_an_entry_that_is_wrong_disables_its_server_alone_and_says_how_to_mend_it(
+    tmp_path: Path, entry: str, expected: str
+) -> None:
+    broken, good = read(tmp_path, f'{{{entry}, "b": {{"command": "y"}}}}')
+    assert expected in broken.problem
+    assert broken.hint
+    assert (good.name, good.problem) == ("b", "")
+
+
+@pytest.mark.parametrize(
+    ("entry", "flags"),
+    [
+        ('{"required": true}', (True, False)),
+        ('{"disabled": true, "args": 1}', (False, True)),
+        ('{"enabled": false, "required": 1}', (False, True)),
+        ("7", (False, False)),
+    ],
+)
+def test_an_entry_that_is_wrong_is_still_required_or_disabled(
+    tmp_path: Path, entry: str, flags: tuple[bool, bool]
+) -> None:
+    (server,) = read(tmp_path, f'{{"mcpServers": {{"a": {entry}}}}}')
+    assert (server.required, server.disabled) == flags
+
+
 def test_a_file_that_is_not_there_or_not_text_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="cannot be read"):
         read_config(tmp_path / "gone.json", {})
     (tmp_path / "binary.json").write_bytes(b"\xff\xfe{")
     with pytest.raises(ConfigurationError, match="byte 0 is not UTF-8"):
         read_config(tmp_path / "binary.json", {})
-
-
-def test_a_transport_that_is_not_supported_disables_its_server_alone(tmp_path: Path) -> None:
-    config = read_all(tmp_path, '{"a": {"url": "http://h/sse"}, "b": {"command": "x"}}')
-    assert config.problems == (("a", "the transport 'sse' is not supported"),)
 
 
 def test_values_too_short_to_be_secret_leave_messages_readable(tmp_path: Path) -> None:
