@@ -1,8 +1,5 @@
 """The command line: one file a command; what a command needs loads when it runs."""
 
-import signal
-from typing import NoReturn
-
 import typer
 
 from agentkit.cli import chat, demo, doctor, mcp, models, run, tools, trace, version
@@ -24,18 +21,3 @@ app.add_typer(models.app, name="models")
 app.add_typer(trace.app, name="trace")
 app.command()(doctor.doctor)
 app.command()(version.version)
-
-
-def main() -> None:
-    """Run the command line."""
-    signal.signal(signal.SIGINT, _interrupted)
-    app(prog_name="agentkit")
-
-
-def _interrupted(*_: object) -> NoReturn:
-    """End at Ctrl-C while things still load; later the loop listens.
-
-    A KeyboardInterrupt that comes up inside an `exec`, and imports are full of them, makes Python
-    kill itself, however well it is caught.
-    """
-    raise SystemExit(130)

@@ -84,4 +84,7 @@ async def until_signalled(
         tasks.cancel_scope.cancel()
     if failure is not None:
         raise failure
-    return exit_of_signal(stopper.heard) if code is None else code
+    if code is None:
+        note(f"✗ Interrupted ({signal.Signals(stopper.heard).name}).")
+        return exit_of_signal(stopper.heard)
+    return code

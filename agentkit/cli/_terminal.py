@@ -18,15 +18,19 @@ _PIPE_WIDTH = 400
 
 def is_plain() -> bool:
     """Return whether stderr gets bare lines: it is no terminal, or colour is not wanted."""
-    no_colour = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
-    return no_colour or not sys.stderr.isatty()
+    return _unstyled() or not sys.stderr.isatty()
+
+
+def _unstyled() -> bool:
+    return bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
 
 
 def stderr_console() -> "Console":
     """Return a console for everything that is not the answer."""
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False, soft_wrap=is_plain(), no_color=is_plain() or None)
+    colours = None if is_plain() else "auto"  # None sends no bold either
+    return Console(stderr=True, highlight=False, soft_wrap=is_plain(), color_system=colours)
 
 
 def stdout_console() -> "Console":
@@ -34,7 +38,8 @@ def stdout_console() -> "Console":
     from rich.console import Console
 
     # In a pipe nothing is cut: whoever reads it has lines of any length.
-    return Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+    width = None if sys.stdout.isatty() else _PIPE_WIDTH
+    return Console(highlight=False, width=width, color_system=None if _unstyled() else "auto")
 
 
 def say(text: str = "", *, end: str = "\n") -> None:

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.timeout(2 * PATIENCE)
 _HEAVY = ("openai", "mcp", "httpx2", "rich.console", "prompt_toolkit", "pydantic_settings", "anyio")
 _PROBE = """
 import sys
-from agentkit.cli import main
+from agentkit.__main__ import main
 try:
     main()
 except SystemExit as end:

@@ -5,6 +5,7 @@ import select
 import signal
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -136,3 +137,45 @@ def test_a_conversation_at_the_prompt(serve: Serve, on_terminal: Any) -> None:
     screen.type("\x04")
     screen.read_rest()
     assert process.wait(PATIENCE) == 0
+
+
+def test_ctrl_c_in_an_answer_and_at_the_prompt_of_a_chat_goes_on(
+    serve: Serve, on_terminal: Any, tmp_path: Path
+) -> None:
+    server = serve([Answer(text="one two three", fault=Fault("stall", after=2)), "Hello."])
+    state = tmp_path / "state"
+    more = {"PROMPT_TOOLKIT_NO_CPR": "1", "AGENTKIT_STATE_DIR": str(state)}
+    process, screen = on_terminal("chat", env=more)
+    screen.read_until("to leave.")
+    screen.read_until(">")
+    screen.type("count\r")
+    screen.read_until("one")
+    process.send_signal(signal.SIGINT)
+    screen.read_until("Stopping after this step")
+    process.send_signal(signal.SIGINT)
+    screen.read_until("Cancelled.")
+    screen.read_until(">")
+    screen.type("hello\r")
+    screen.read_until("Hello.\n")
+    screen.read_until(">")
+    screen.type("never mind\x03")  # that line is given up
+    screen.read_until("never mind")
+    screen.read_until(">")
+    screen.type("\x04")
+    screen.read_rest()
+    assert process.wait(PATIENCE) == 0
+    assert len(server.requests) == 2
+    history = (state / "chat_history").read_text(encoding="utf-8").splitlines()
+    assert [line for line in history if line.startswith("+")] == ["+count", "+hello"]
+
+
+@pytest.mark.parametrize("arguments", [["run", "hello"], ["models", "list"], ["demo"]])
+def test_no_color_sends_neither_colour_nor_bold(
+    serve: Serve, on_terminal: Any, arguments: list[str]
+) -> None:
+    serve(["Hello."])
+    process, screen = on_terminal(*arguments, env={"NO_COLOR": "1"})
+    screen.read_rest()
+    assert process.wait(PATIENCE) == 0
+    assert screen.text
+    assert "\x1b[" not in screen.raw
