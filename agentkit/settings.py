@@ -1,6 +1,9 @@
 """Environment and TOML, read once into one frozen `Settings`."""
 
 import os
+import tomllib
+from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,6 +14,7 @@ from pydantic_settings import (
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
@@ -18,6 +22,7 @@ from agentkit.errors import ConfigurationError
 from agentkit.policies import Limits, PhasedThinking, Plan, Policy, Retry, Timeouts, ToolCalls
 
 _APP = "agentkit"
+_PREFIX = "AGENTKIT_"
 
 
 class Settings(BaseSettings):
@@ -44,8 +49,9 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix="AGENTKIT_",
+        env_prefix=_PREFIX,
         env_nested_delimiter="__",
+        env_ignore_empty=True,  # `AGENTKIT_MODEL= agentkit run` means: none
         frozen=True,
         extra="forbid",
     )
@@ -102,8 +108,7 @@ class Settings(BaseSettings):
         return (
             init_settings,
             env_settings,
-            TomlConfigSettingsSource(settings_cls, Path("agentkit.toml")),
-            TomlConfigSettingsSource(settings_cls, user_config_path(_APP) / "config.toml"),
+            *(TomlConfigSettingsSource(settings_cls, path) for path in _files()),
         )
 
 
@@ -114,20 +119,71 @@ def read_settings(**given: object) -> Settings:
         ConfigurationError: a value is unknown or of the wrong kind; the message names it.
     """
     values = {name: value for name, value in given.items() if value is not None}
+    _refuse_mistyped(os.environ)
     try:
         return Settings(**values)  # pyright: ignore[reportArgumentType] - checked by pydantic
     except ValidationError as error:
         raise ConfigurationError(_first_problem(error), hint=_HINT) from error
+    except SettingsError as error:  # it names the field only: a part of JSON is missing there
+        field = str(error).partition('"')[2].partition('"')[0]
+        variable = f"{_PREFIX}{field.upper()}"
+        raise ConfigurationError(f"{variable} is not valid JSON.", hint=_HINT) from error
     except (OSError, ValueError) as error:  # an unreadable or malformed TOML file
-        raise ConfigurationError(f"Settings cannot be read: {error}", hint=_HINT) from error
+        raise ConfigurationError(
+            f"{_broken_file() or 'Settings'} cannot be read: {error}.",
+            hint="Write TOML: texts in quotes, one `name = value` a line, tables as [limits].",
+        ) from error
+
+
+def _files() -> tuple[Path, Path]:
+    return Path("agentkit.toml"), user_config_path(_APP) / "config.toml"
 
 
 _HINT = "Settings come from arguments, AGENTKIT_* variables, agentkit.toml and the user's config."
+_NO_SETTINGS = ("FETCH_ALLOW", "MCP_SERVER", "ENGINE_PARENT")  # variables of ours all the same
+_CHOICES = {  # where pydantic names each branch of a union in a sentence of its own
+    "plan": "'auto', true or false",
+    "small_model": "true or false",
+    "thinking": "'auto', true, false, or one of them for each of plan, act, answer and check",
+}
+_CLOSE = 0.75  # of 1; MODLE is to MODEL what 0.8 is to 1
+
+
+def _refuse_mistyped(environ: Mapping[str, str]) -> None:
+    """Raise for a variable that nobody reads, but that was surely meant for a setting.
+
+    Raises:
+        ConfigurationError: with the name that was meant.
+    """
+    known = [*(name.upper() for name in Settings.model_fields), *_NO_SETTINGS]
+    for variable in environ:
+        name = variable.upper().removeprefix(_PREFIX).partition("__")[0]
+        if not variable.upper().startswith(_PREFIX) or name in known or name.startswith("TEST_"):
+            continue
+        if close := get_close_matches(name, known, 1, _CLOSE):
+            raise ConfigurationError(
+                f"{variable} is no setting of agentkit, and would have no effect.",
+                hint=f"Did you mean {_PREFIX}{close[0]}?",
+            )
+
+
+def _broken_file() -> str:
+    for path in _files():
+        try:
+            tomllib.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError):
+            return str(path)
+    return ""
 
 
 def _first_problem(error: ValidationError) -> str:
     problem = error.errors(include_url=False, include_input=False)[0]
     where = ".".join(str(part) for part in problem["loc"])
-    variable = f"AGENTKIT_{where.upper().replace('.', '__')}"
+    choices = _CHOICES.get(str(problem["loc"][0])) if problem["loc"] else None
+    if choices is not None:
+        where = str(problem["loc"][0])
+    variable = f"{_PREFIX}{where.upper().replace('.', '__')}"
     source = f" ({variable})" if variable in os.environ else ""
-    return f"Setting {where!r}{source}: {problem['msg']}."
+    return f"Setting {where!r}{source}: {f'must be {choices}' if choices else problem['msg']}."

@@ -6,6 +6,7 @@
 import sys
 
 from agentkit import AgentkitError, Limits, Policy, Runtime, Timeouts
+from agentkit.errors import ConfigurationError
 
 POLICY = Policy(limits=Limits(steps=12), timeouts=Timeouts(run=600))
 TASK = "What time is it in Tokyo?"
@@ -15,9 +16,9 @@ def main() -> int:
     try:
         with Runtime.open_sync(with_mcp=False) as runtime:
             result = runtime.agent(policy=POLICY).run_sync(TASK)
-    except AgentkitError as error:  # no model server, wrong settings
+    except AgentkitError as error:  # wrong settings, no model server
         print(f"not started: {error} {error.hint}", file=sys.stderr)
-        return 4
+        return 3 if isinstance(error, ConfigurationError) else 4
     if result.stop != "done":
         print(f"{result.stop}: {result.reason} (trace {result.run_id})", file=sys.stderr)
         return 4 if result.stop == "failed" else 6

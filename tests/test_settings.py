@@ -31,7 +31,9 @@ def test_thinking_is_set_for_each_phase(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("AGENTKIT_THINKING", '{"plan": true, "check": "auto"}')
     assert read_settings().thinking == {"plan": True, "check": "auto"}
     monkeypatch.setenv("AGENTKIT_THINKING", '{"plam": true}')
-    with pytest.raises(ConfigurationError, match="thinking"):
+    with pytest.raises(
+        ConfigurationError, match=r"'thinking' \(AGENTKIT_THINKING\): must be 'auto'"
+    ):
         read_settings()
     monkeypatch.setenv("AGENTKIT_THINKING", "false")
     assert read_settings().thinking is False
@@ -55,7 +57,7 @@ def test_an_unknown_key_of_a_file_is_an_error() -> None:
 
 def test_a_malformed_file_is_a_clear_error() -> None:
     Path("agentkit.toml").write_text("model = \n", encoding="utf-8")
-    with pytest.raises(ConfigurationError, match="cannot be read"):
+    with pytest.raises(ConfigurationError, match=r"agentkit\.toml cannot be read: .*line 1"):
         read_settings()
 
 
@@ -66,3 +68,34 @@ def test_the_key_is_not_shown() -> None:
 def test_tools_are_a_list_of_names(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AGENTKIT_TOOLS", "clock, fetch")
     assert read_settings().tools == ("clock", "fetch")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "told"),
+    [
+        ("AGENTKIT_PLAN", "maybe", r"'plan' \(AGENTKIT_PLAN\): must be 'auto', true or false\."),
+        ("AGENTKIT_SMALL_MODEL", "yes?", r"AGENTKIT_SMALL_MODEL\): must be true or false\."),
+        ("AGENTKIT_SAMPLING", "cold", "AGENTKIT_SAMPLING is not valid JSON"),
+        ("AGENTKIT_LIMITS__STEP", "3", r"AGENTKIT_LIMITS__STEP\)"),
+        ("AGENTKIT_MODLE", "x", "AGENTKIT_MODLE is no setting"),
+        ("AGENTKIT_LIMIT__STEPS", "3", "AGENTKIT_LIMIT__STEPS is no setting"),
+    ],
+)
+def test_a_variable_that_makes_no_sense_is_named_with_what_would(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, told: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ConfigurationError, match=told) as caught:
+        read_settings()
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("AGENTKIT_BASE_URL", ""), ("AGENTKIT_FETCH_ALLOW", "wiki"), ("AGENTKIT_COLOUR", "teal")],
+)
+def test_an_empty_variable_and_one_of_somebody_else_mean_nothing(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    assert read_settings().base_url is None

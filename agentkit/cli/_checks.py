@@ -135,6 +135,9 @@ def _weights(settings: "Settings") -> Check:
     weights = profile.weights
     path = weights.path or settings.cache_dir / "weights" / weights.file
     if path.is_file():
+        if damage := _damage(path, weights.size):
+            hint = f"Remove it; then: agentkit models pull {profile.name}"
+            return _failed("model", "weights", EngineError(f"{path} {damage}.", hint=hint))
         return _ok("model", "weights", f"{profile.name}: {megabytes(path.stat().st_size)}, {path}")
     free = _free(settings.cache_dir)
     size = weights.size or 0
@@ -151,6 +154,15 @@ def _weights(settings: "Settings") -> Check:
         message=f"{profile.name} is not here yet; the first run fetches {megabytes(size)}",
         fix=f"agentkit models pull {profile.name}",
     )
+
+
+def _damage(path: Path, size: int | None) -> str:
+    """Return what is wrong with weights, as far as a look can tell; "" if nothing is."""
+    found = path.stat().st_size
+    if size is not None and found != size:
+        return f"has {found:,} bytes, but {size:,} were expected"
+    with path.open("rb") as file:
+        return "" if file.read(4) == b"GGUF" else "is no GGUF file"
 
 
 async def _tools(settings: "Settings") -> AsyncGenerator[Check]:
@@ -218,7 +230,7 @@ def _room(name: str, folder: Path) -> Check:
     from agentkit.cli._view import megabytes
 
     existing = _existing(folder)
-    if not os.access(existing, os.W_OK):
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
         return Check(
             group="disk",
             name=name,

@@ -1,6 +1,7 @@
 """The turns of a conversation, and what else can be typed."""
 
 import json
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +29,7 @@ _HELP = """\
 /quit             leave (or Ctrl-D)
 Ctrl-C stops a turn after its step, twice stops it now."""
 
+_COMMAND = re.compile(r"/[a-z]+")
 _THINKING: "dict[str, PhasedThinking]" = {"on": True, "off": False, "auto": "auto"}
 
 
@@ -56,7 +58,7 @@ class Talk:
             line = line.strip()
             if line in {"/quit", "/exit"}:
                 break
-            if line.startswith("/"):
+            if _is_command(line):
                 self._command(line)
             elif line:
                 await self._turn(line)
@@ -99,7 +101,8 @@ class Talk:
 
     def _think(self, wanted: str) -> None:
         if wanted not in _THINKING:
-            note("Write /think on, /think off or /think auto.")
+            now = next((k for k, said in _THINKING.items() if said == self._thinking), "by phase")
+            note(f"Thinking is {now}. Write /think on, /think off or /think auto.")
             return
         self._thinking = _THINKING[wanted]
         note(f"Thinking is {wanted}.")
@@ -109,6 +112,9 @@ class Talk:
             note("Write /save FILE.")
             return
         path = Path(name).expanduser()
+        if path.exists():
+            note(f"✗ {path} is there already, and stays as it is. Name another file.")
+            return
         is_json = path.suffix == ".json"
         text = _as_json(self._transcript) if is_json else _as_markdown(self._transcript)
         try:
@@ -117,6 +123,15 @@ class Talk:
             note(f"✗ {path} cannot be written: {error.strerror}.")
         else:
             note(f"Saved as {path}.")
+
+
+def _is_command(line: str) -> bool:
+    """Tell a command, known or mistyped, from a task that begins with a path.
+
+    >>> [_is_command(line) for line in ("/think on", "/thnik", "/etc/hosts has what?", "hello")]
+    [True, True, False, False]
+    """
+    return _COMMAND.fullmatch(line.partition(" ")[0]) is not None
 
 
 def _new_messages(transcript: tuple[Message, ...]) -> list[Message]:

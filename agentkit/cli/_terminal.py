@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -82,9 +82,27 @@ def report(error: BaseException, *, where: str = "") -> None:
         note(f"  Fix: {' '.join(hint.split())}")
 
 
+def tell_json(error: BaseException) -> None:
+    """Write an error as the one JSON document of a command that promised one."""
+    from agentkit.cli._outcome import as_error, print_json
+
+    print_json({"error": as_error(error)})
+
+
+def tell_nobody(_error: BaseException) -> None:
+    """Leave stdout empty: a person reads stderr."""
+
+
+def tell_if(as_json: bool) -> Callable[[BaseException], None]:
+    """Return who tells of an error: a program where it asked for JSON."""
+    return tell_json if as_json else tell_nobody
+
+
 @contextmanager
-def ending(*, verbose: bool = False) -> Generator[None]:
-    """Turn an error that leaves a command into a message and an exit code.
+def ending(
+    *, verbose: bool = False, tell: Callable[[BaseException], None] = tell_nobody
+) -> Generator[None]:
+    """Turn an error that leaves a command into a message and an exit code; `tell` programs.
 
     Raises:
         SystemExit: the code.
@@ -100,11 +118,13 @@ def ending(*, verbose: bool = False) -> Generator[None]:
     except AgentkitError as error:
         if verbose:
             _traceback()
+        tell(error)
         report(error)
         raise SystemExit(exit_of_error(error).value) from error
     except Exception as error:
         if verbose:
             _traceback()
+        tell(error)
         report(error, where=_place(error))
         note("  This is a bug in agentkit. Run again with --verbose for the traceback.")
         raise SystemExit(Exit.BUG.value) from error

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from agentkit.cli import _options as options
-from agentkit.cli._terminal import ending, note, say, stdout_console
+from agentkit.cli._terminal import ending, note, say, stdout_console, tell_if
 
 if TYPE_CHECKING:
     from agentkit.cli._checks import Check
@@ -18,7 +18,7 @@ def doctor(as_json: options.AsJson = False, verbose: options.Verbose = False) ->
 
     Exit codes: 0 nothing failed, 3 settings, 4 model server or engine, 5 tool or MCP server.
     """
-    with ending(verbose=verbose):
+    with ending(verbose=verbose, tell=tell_if(as_json)):
         import anyio
 
         from agentkit.cli._checks import checks

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agentkit.cli import _options as options
-from agentkit.cli._terminal import ending, note, stdout_console
+from agentkit.cli._terminal import ending, note, stdout_console, tell_if
 from agentkit.errors import InvalidTaskError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ File = Annotated[
 @app.command("list")
 def show_list(file: File = None, as_json: options.AsJson = False) -> None:
     """Start each server, and say what became of it."""
-    with ending():
+    with ending(tell=tell_if(as_json)):
         raise SystemExit(_run(file, None, as_json=as_json, must_work=False).value)
 
 
@@ -39,7 +39,7 @@ def try_out(
     as_json: options.AsJson = False,
 ) -> None:
     """Start one server, or all, and fail unless each is ready (exit code 5)."""
-    with ending():
+    with ending(tell=tell_if(as_json)):
         raise SystemExit(_run(file, name, as_json=as_json, must_work=True).value)
 
 
@@ -63,6 +63,7 @@ def _run(file: Path | None, name: str | None, *, as_json: bool, must_work: bool)
     import anyio
 
     from agentkit.cli._exit import Exit
+    from agentkit.cli._outcome import print_json
     from agentkit.cli._signals import Stopper, until_signalled
     from agentkit.settings import read_settings
 
@@ -70,6 +71,8 @@ def _run(file: Path | None, name: str | None, *, as_json: bool, must_work: bool)
     config = read_servers(settings, file)
     if config is None or not config.servers:
         note("There are no MCP servers: no mcp_servers.json in this folder, and no --file.")
+        if as_json:
+            print_json([])
         return Exit.OK
     if name is not None:
         config = replace(config, servers=_only(config, name))
@@ -89,11 +92,10 @@ def _run(file: Path | None, name: str | None, *, as_json: bool, must_work: bool)
         failed = any(state.status == "failed" for state in states)
         return Exit.TOOL if failed and must_work else Exit.OK
 
-    note(f"Starting {', '.join(one.name for one in config.servers if not one.disabled)}…")
+    if starting := [one.name for one in config.servers if not one.disabled]:
+        note(f"Starting {', '.join(starting)}…")
     code = anyio.run(until_signalled, main, note)
     if as_json:
-        from agentkit.cli._outcome import print_json
-
         print_json([asdict(state) for state in states])
     else:
         _print_table(config, states, settings.state_dir / "logs", details=must_work)
@@ -105,6 +107,11 @@ def _only(config: "McpConfig", name: str) -> "tuple[ServerConfig, ...]":
     if not found:
         known = ", ".join(one.name for one in config.servers)
         raise InvalidTaskError(f"No MCP server named {name!r}. There are: {known}.")
+    if found[0].disabled:
+        raise InvalidTaskError(
+            f"The MCP server {name!r} is disabled, so nothing was tried.",
+            hint='Take "disabled" (or "enabled": false) out of its entry.',
+        )
     return found
 
 
@@ -114,6 +121,7 @@ def _print_table(
     from rich.table import Table
     from rich.text import Text
 
+    from agentkit.mcp import log_of
     from agentkit.trace.words import plural, printable
 
     servers = {one.name: one for one in config.servers}
@@ -139,7 +147,7 @@ def _print_table(
             if state.hint:
                 note(f"  Fix: {state.hint}")
             if details:
-                _print_log(logs / f"{state.name}.log", servers[state.name])
+                _print_log(log_of(logs, state.name), servers[state.name])
 
 
 def _print_log(path: Path, server: "ServerConfig") -> None:

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from agentkit.cli import _options as options
-from agentkit.cli._terminal import ending, note, say, stdout_console
+from agentkit.cli._terminal import ending, note, say, stdout_console, tell_if
+from agentkit.errors import ConfigurationError, InvalidTaskError
 
 if TYPE_CHECKING:
     from agentkit.cli._exit import Exit
@@ -26,7 +27,7 @@ Name = Annotated[
 @app.command("list")
 def show_list(as_json: options.AsJson = False) -> None:
     """List the launch profiles."""
-    with ending():
+    with ending(tell=tell_if(as_json)):
         from agentkit.engine import read_profiles
 
         profiles = read_profiles()
@@ -41,11 +42,10 @@ def show_list(as_json: options.AsJson = False) -> None:
 @app.command("info")
 def info(name: Name = None, as_json: options.AsJson = False) -> None:
     """Show a launch profile: size, licence, sources, and whether it is here."""
-    with ending():
+    with ending(tell=tell_if(as_json)):
         from agentkit.cli._view import megabytes
-        from agentkit.engine import find_profile
 
-        profile = find_profile(name)
+        profile = _profile(name)
         if as_json:
             from agentkit.cli._outcome import print_json
 
@@ -75,11 +75,11 @@ def pull(name: Name = None, quiet: options.Quiet = False, verbose: options.Verbo
         from agentkit.cli._exit import Exit
         from agentkit.cli._signals import Stopper, until_signalled
         from agentkit.cli._view import view_for
-        from agentkit.engine import ensure_weights, find_profile
+        from agentkit.engine import ensure_weights
         from agentkit.settings import read_settings
 
         settings = read_settings()
-        profile = find_profile(name or settings.weights)
+        profile = _profile(name)
         view = view_for(quiet=quiet, verbose=verbose)
 
         async def main(_: Stopper) -> "Exit":
@@ -91,6 +91,24 @@ def pull(name: Name = None, quiet: options.Quiet = False, verbose: options.Verbo
         with view:
             code = anyio.run(until_signalled, main, note)
         raise SystemExit(code.value)
+
+
+def _profile(name: str | None) -> "Profile":
+    """Return the profile of a name on the command line, or else that of the settings.
+
+    Raises:
+        InvalidTaskError: there is none of that name.
+        ConfigurationError: the settings name one that there is not.
+    """
+    from agentkit.engine import find_profile
+    from agentkit.settings import read_settings
+
+    if name is None:
+        return find_profile(read_settings().weights)
+    try:
+        return find_profile(name)
+    except ConfigurationError as error:
+        raise InvalidTaskError(str(error), hint=error.hint) from error
 
 
 def _print_table(profiles: "tuple[Profile, ...]") -> None:

@@ -1,6 +1,6 @@
 """`agentkit run`: one task, one answer."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -8,6 +8,9 @@ from agentkit.cli import _options as options
 from agentkit.cli._stdin import is_typed, read_stdin
 from agentkit.cli._terminal import ending
 from agentkit.errors import InvalidTaskError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def run(
@@ -38,6 +41,8 @@ def run(
     Exit codes: 0 done, 2 usage, 3 settings, 4 model, 5 tool or MCP server, 6 limit, 7 no
     usable answer.
     """
+    with ending(verbose=verbose, tell=_teller(output)):
+        asked = read_task(task)
     with ending(verbose=verbose):
         from agentkit.cli._perform import Order, perform
 
@@ -55,7 +60,7 @@ def run(
             timeout=timeout,
         )
         order = Order(
-            task=read_task(task),
+            task=asked,
             choice=choice,
             instructions=instructions,
             output=output,
@@ -63,6 +68,20 @@ def run(
             verbose=verbose,
         )
         raise SystemExit(perform(order).value)
+
+
+def _teller(output: str) -> "Callable[[BaseException], None]":
+    """Return who tells a program why no run began."""
+
+    def tell(error: BaseException) -> None:
+        from agentkit.cli._outcome import as_error, error_document, print_json
+
+        if output == "json":
+            print_json(error_document(error))
+        elif output == "jsonl":
+            print_json({"event": "error", **as_error(error)})
+
+    return tell
 
 
 def read_task(given: str | None) -> str:

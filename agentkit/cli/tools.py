@@ -7,7 +7,7 @@ import typer
 
 from agentkit.cli import _options as options
 from agentkit.cli._stdin import read_stdin
-from agentkit.cli._terminal import ending, note, say, stdout_console
+from agentkit.cli._terminal import ending, note, say, stdout_console, tell_if
 from agentkit.errors import InvalidTaskError
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def show_list(
         else:
             _print_table(runtime)
 
-    _with_tools(print_list, mcp=mcp, with_mcp=not no_mcp, verbose=verbose)
+    _with_tools(print_list, mcp=mcp, with_mcp=not no_mcp, verbose=verbose, as_json=as_json)
 
 
 @app.command("show")
@@ -69,7 +69,7 @@ def show(
             say(f"Limit of one call: {spec.timeout_seconds:g} s")
         print_json(dict(spec.parameters), indent=2)
 
-    _with_tools(print_spec, mcp=mcp, with_mcp=not no_mcp, verbose=verbose)
+    _with_tools(print_spec, mcp=mcp, with_mcp=not no_mcp, verbose=verbose, as_json=as_json)
 
 
 @app.command("call")
@@ -94,16 +94,21 @@ def call(
         else:
             say(text)
 
-    with ending(verbose=verbose):
+    with ending(verbose=verbose, tell=tell_if(as_json)):
         given = _read_arguments(arguments)
-    _with_tools(print_result, mcp=mcp, with_mcp=not no_mcp, verbose=verbose)
+    _with_tools(print_result, mcp=mcp, with_mcp=not no_mcp, verbose=verbose, as_json=as_json)
 
 
 def _with_tools(
-    work: "Callable[[Runtime], Awaitable[None]]", *, mcp: Any, with_mcp: bool, verbose: bool
+    work: "Callable[[Runtime], Awaitable[None]]",
+    *,
+    mcp: Any,
+    with_mcp: bool,
+    verbose: bool,
+    as_json: bool,
 ) -> None:
     """Do something with the tools; no model is reached or started for it."""
-    with ending(verbose=verbose):
+    with ending(verbose=verbose, tell=tell_if(as_json)):
         import anyio
 
         from agentkit.cli._exit import Exit

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from agentkit.cli import _options as options
-from agentkit.cli._terminal import ending, note, say, stdout_console
+from agentkit.cli._terminal import ending, note, say, stdout_console, tell_if
 
 if TYPE_CHECKING:
     from agentkit.trace import TraceSummary
@@ -21,7 +21,7 @@ def show_list(
     as_json: options.AsJson = False,
 ) -> None:
     """List the latest runs."""
-    with ending():
+    with ending(tell=tell_if(as_json)):
         from agentkit.settings import read_settings
         from agentkit.trace import list_traces
 
@@ -44,7 +44,7 @@ def view(
     as_json: options.AsJson = False,
 ) -> None:
     """Show a run as a tree: plan, steps, thinking, calls, times, tokens, cache hits."""
-    with ending():
+    with ending(tell=tell_if(as_json)):
         from agentkit.settings import read_settings
         from agentkit.trace import find_trace, read_trace
 

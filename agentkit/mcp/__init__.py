@@ -5,6 +5,7 @@ The `mcp` SDK is imported when the first server is opened.
 
 from agentkit.mcp._config import McpConfig, ServerConfig
 from agentkit.mcp._file import config_of, read_config
+from agentkit.mcp._names import log_of
 from agentkit.mcp._servers import open_servers
 from agentkit.mcp._state import McpServers, ServerState
 
@@ -14,6 +15,7 @@ __all__ = [
     "ServerConfig",
     "ServerState",
     "config_of",
+    "log_of",
     "open_servers",
     "read_config",
 ]

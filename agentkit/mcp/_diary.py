@@ -88,4 +88,5 @@ class Diary:
 def _clear(path: Path) -> None:
     path.parent.parent.mkdir(parents=True, exist_ok=True)
     path.parent.mkdir(mode=0o700, exist_ok=True)
+    path.parent.chmod(0o700)  # it may be older than this care
     path.unlink(missing_ok=True)  # not emptied: a file of others would stay open to them

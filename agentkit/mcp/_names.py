@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from agentkit.mcp._config import ServerConfig
 
@@ -25,6 +26,15 @@ def fit(name: str) -> str:
         return plain
     digest = hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()[:_DIGEST]
     return f"{plain[: _LONGEST - _DIGEST - 1]}_{digest}"
+
+
+def log_of(folder: Path, server: str) -> Path:
+    """Return the file in `folder` where the server of that name leaves what it says.
+
+    >>> log_of(Path("logs"), "a/b").name
+    'a_b.log'
+    """
+    return folder / f"{fit(server)}.log"
 
 
 def choose_names(

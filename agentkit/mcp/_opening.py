@@ -10,7 +10,7 @@ from anyio.abc import TaskGroup
 
 from agentkit.errors import RequiredToolError
 from agentkit.mcp._config import McpConfig, ServerConfig
-from agentkit.mcp._names import choose_names, fit
+from agentkit.mcp._names import choose_names, fit, log_of
 from agentkit.mcp._offer import Offer, OfferedTool, examine
 from agentkit.mcp._server import Server
 from agentkit.mcp._state import McpServers, ServerState
@@ -83,7 +83,7 @@ class Opening:
                 name=config.name, status="failed", error=config.problem, hint=config.hint
             )
         began = anyio.current_time()
-        log = None if self._log_dir is None else self._log_dir / f"{fit(config.name)}.log"
+        log = None if self._log_dir is None else log_of(self._log_dir, config.name)
         server = Server(config, self._timeouts, self._tasks.start_soon, self._environ, log)
         self._servers.append(server)
         await server.connection.opened.wait()

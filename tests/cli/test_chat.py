@@ -45,7 +45,13 @@ def test_commands_are_answered_on_stderr(serve: Serve, talk: Talk) -> None:
     serve([])
     code, stdout, stderr = talk("/help", "/tools", "/usage", "/think", "/nonsense", "/save")
     assert (code, stdout) == (0, "")
-    for piece in ("/quit", "clock: ", "0 requests", "Write /think on", "There is no /nonsense"):
+    for piece in (
+        "/quit",
+        "clock: ",
+        "0 requests",
+        "Thinking is auto. Write /think on",
+        "There is no /nonsense",
+    ):
         assert piece in stderr
 
 
@@ -71,6 +77,17 @@ def test_a_conversation_can_be_kept(serve: Serve, talk: Talk, empty_folder: Path
     kinds = [entry["kind"] for entry in kept]
     assert kinds == ["UserMessage", "ModelTurn", "ToolResult", "ModelTurn"]
     assert "cannot be written" in stderr
+    (empty_folder / "mine.md").write_text("precious", encoding="utf-8")
+    _, _, stderr = talk("/save mine.md")
+    assert "mine.md is there already" in stderr
+    assert (empty_folder / "mine.md").read_text(encoding="utf-8") == "precious"
+
+
+def test_a_task_may_begin_with_a_path(serve: Serve, talk: Talk) -> None:
+    server = serve([Answer(text="Your machine's names.")])
+    _, stdout, _ = talk("/etc/hosts has what?")
+    assert stdout == "Your machine's names.\n"
+    assert server.requests[0].messages[-1]["content"] == "/etc/hosts has what?"
 
 
 def test_the_first_turn_that_failed_decides_the_code(serve: Serve, talk: Talk) -> None:

@@ -81,19 +81,49 @@ def test_models_are_listed_and_described(cli: Cli) -> None:
     assert f"agentkit models pull {default}" in cli("models", "info").stdout
     assert json.loads(cli("models", "info", default, "--json").stdout)["name"] == default
     outcome = cli("models", "info", "nothing")
-    assert outcome.code == 3
+    assert outcome.code == 2
     assert default in outcome.stderr
+
+
+def test_a_name_is_usage_on_the_command_line_and_configuration_in_the_settings(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cli("models", "pull", "nothing").code == 2
+    monkeypatch.setenv("AGENTKIT_WEIGHTS", "nothing")
+    assert cli("models", "pull").code == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "kind"),
+    [
+        (["models", "info", "nothing"], 2, "InvalidTaskError"),
+        (["tools", "show", "nothing"], 2, "UnknownToolError"),
+        (["tools", "call", "clock", "{"], 2, "InvalidTaskError"),
+        (["tools", "call", "clock", '{"zone": "Nowhere"}'], 2, "ToolInputError"),
+        (["mcp", "test", "--file", "none.json"], 3, "ConfigurationError"),
+        (["trace", "view", "nothing"], 2, "InvalidTaskError"),
+    ],
+)
+def test_a_program_that_asked_for_json_reads_errors_in_json(
+    cli: Cli, arguments: list[str], code: int, kind: str
+) -> None:
+    outcome = cli(*arguments, "--json")
+    assert outcome.code == code
+    assert json.loads(outcome.stdout)["error"]["kind"] == kind
+    assert outcome.stderr.startswith("✗ ")
+    assert cli(*arguments).stdout == ""
 
 
 def test_a_file_is_pulled_by_looking_at_it(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "mine.gguf").write_bytes(b"GGUF")
     outcome = cli("models", "pull", str(tmp_path / "mine.gguf"))
     assert (outcome.code, outcome.stdout.strip()) == (0, str(tmp_path / "mine.gguf"))
-    assert cli("models", "pull", str(tmp_path / "gone.gguf")).code == 3
+    assert cli("models", "pull", str(tmp_path / "gone.gguf")).code == 2
 
 
 def test_servers_are_listed_and_a_failing_one_fails_the_test(cli: Cli, empty_folder: Path) -> None:
     assert "There are no MCP servers" in cli("mcp", "list").stderr
+    assert json.loads(cli("mcp", "list", "--json").stdout) == []
     servers = {"mcpServers": {"gone": {"command": "no-such-program", "required": True}}}
     (empty_folder / "mcp_servers.json").write_text(json.dumps(servers), encoding="utf-8")
     outcome = cli("mcp", "list")
@@ -104,6 +134,21 @@ def test_servers_are_listed_and_a_failing_one_fails_the_test(cli: Cli, empty_fol
     assert json.loads(cli("mcp", "test", "gone", "--json").stdout)[0]["status"] == "failed"
     assert cli("mcp", "test", "other").code == 2
     assert cli("mcp", "test", "--file", "none.json").code == 3
+
+
+def test_a_disabled_server_is_not_said_to_work(cli: Cli, empty_folder: Path) -> None:
+    servers = {"off": {"command": "x", "disabled": True}}
+    (empty_folder / "mcp_servers.json").write_text(json.dumps(servers), encoding="utf-8")
+    outcome = cli("mcp", "test", "off")
+    assert (outcome.code, outcome.stdout) == (2, "")
+    assert "'off' is disabled" in outcome.stderr
+
+
+def test_the_last_words_of_a_server_are_found_under_any_name(cli: Cli, empty_folder: Path) -> None:
+    script = "import sys; sys.exit('no database here')"
+    servers = {"a/b": {"command": sys.executable, "args": ["-c", script]}}
+    (empty_folder / "mcp_servers.json").write_text(json.dumps(servers), encoding="utf-8")
+    assert "  | no database here" in cli("mcp", "test").stderr
 
 
 def _doctor(cli: Cli) -> tuple[int, dict[tuple[str, str], dict[str, str]]]:
@@ -153,6 +198,20 @@ def test_the_doctor_fails_for_settings_first(cli: Cli, monkeypatch: pytest.Monke
     code, found = _doctor(cli)
     assert code == 3
     assert "AGENTKIT_ENGINE" in found["settings", "settings"]["message"]
+
+
+def test_the_doctor_looks_into_the_weights_and_at_the_folder(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "empty.gguf").touch()
+    (tmp_path / "state").touch()
+    monkeypatch.setenv("AGENTKIT_WEIGHTS", str(tmp_path / "empty.gguf"))
+    monkeypatch.setenv("AGENTKIT_STATE_DIR", str(tmp_path / "state"))
+    code, found = _doctor(cli)
+    assert (code, found["model", "weights"]["status"]) == (4, "fail")
+    assert "is no GGUF file" in found["model", "weights"]["message"]
+    assert found["disk", "traces"]["status"] == "warn"
+    assert found["disk", "traces"]["fix"]
 
 
 def test_without_a_server_the_doctor_looks_at_the_weights(

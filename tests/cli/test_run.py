@@ -297,3 +297,12 @@ def test_an_engine_lost_in_the_middle_ends_the_stream_of_events_with_the_error(
     assert outcome.code == 4
     assert (events[-1]["event"], events[-1]["kind"]) == ("error", "EngineError")
     assert events[-1]["run_id"] == events[0]["run_id"]
+
+
+def test_a_program_is_told_of_a_task_that_is_none(cli: Cli) -> None:
+    outcome = cli("run", " ", "--output", "json")
+    said = json.loads(outcome.stdout)
+    assert (outcome.code, said["status"], said["stop"]) == (2, "failed", "failed")
+    assert said["error"]["message"] == "There is no task."
+    outcome = cli("run", " ", "--output", "jsonl")
+    assert json.loads(outcome.stdout)["kind"] == "InvalidTaskError"
