@@ -1,8 +1,10 @@
 """The only place that waits or repeats."""
 
+import asyncio  # noqa: TID251 - anyio does not tell whether the task itself was cancelled
 import random
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
+from math import inf
 from typing import TypeVar
 
 import anyio
@@ -31,6 +33,22 @@ def deadline(seconds: float | None, error: AgentkitError) -> Generator[None]:
         yield
     if scope.cancelled_caught:
         raise error
+
+
+def is_cancelled() -> bool:
+    """Tell whether the task is being cancelled, by a scope around it or by whoever runs it.
+
+    A cancellation that comes up while it is not has been made by the code that was called: it
+    awaited something that somebody else has cancelled.
+    """
+    if anyio.current_effective_deadline() == -inf:
+        return True
+    task = asyncio.current_task() if "asyncio" in _backend() else None
+    return task is not None and task.cancelling() > 0
+
+
+def _backend() -> str:
+    return anyio.get_cancelled_exc_class().__module__
 
 
 async def retrying(

@@ -12,7 +12,7 @@ from agentkit.events import CallFinished, CallStarted
 from agentkit.loop._state import RunState
 from agentkit.messages import JsonObject, ModelTurn, ToolCall, ToolResult
 from agentkit.protocols import Tool
-from agentkit.resilience import deadline
+from agentkit.resilience import deadline, is_cancelled
 from agentkit.toolkit import capped, defused
 
 _CUT_OFF = (
@@ -105,6 +105,10 @@ async def _run_one(state: RunState, item: _Ready) -> ToolResult:
             text, ok = await item.tool.call(item.checked), True
     except ToolError as error:
         text, ok = str(error), False
+    except anyio.get_cancelled_exc_class():
+        if is_cancelled():
+            raise
+        text, ok = "What the tool was waiting for was cancelled.", False
     except Exception as error:  # the border to tools that are not ours
         text, ok = f"{type(error).__name__}: {error}", False
     return _finish(state, call, text, ok=ok, seconds=anyio.current_time() - began)

@@ -3,7 +3,7 @@
 import inspect
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, overload
 
@@ -44,7 +44,12 @@ class FunctionTool:
                 hint="Give one with @tool(name=...): 1 to 64 letters, digits, _ or -.",
             )
         self.function = function
-        self._arguments = _model_of(function, name, docs.parameters)
+        parameters = _parameters_of(function, f"tool {name!r}")
+        self._arguments = _model_of(parameters, name, docs.parameters)
+        self._fields = dict(zip(parameters, self._arguments.model_fields, strict=True))
+        self._positional = tuple(
+            name for name, one in parameters.items() if one.kind is one.POSITIONAL_ONLY
+        )
         self._is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
             function.__call__
         )
@@ -71,7 +76,7 @@ class FunctionTool:
             checked = self._arguments.model_validate(arguments)
         except ValidationError as error:
             raise ToolInputError(_explain(self.spec.name, error)) from error
-        return {name: getattr(checked, name) for name in self._arguments.model_fields}
+        return {name: getattr(checked, field) for name, field in self._fields.items()}
 
     async def call(self, arguments: JsonObject) -> str:
         """Call the function with validated arguments and return its value as text.
@@ -88,7 +93,9 @@ class FunctionTool:
         return as_text(value)
 
     async def _invoke(self, arguments: JsonObject) -> Any:
-        call = partial(self.function, **arguments)
+        given = dict(arguments)
+        first = [given.pop(name) for name in self._positional]
+        call = partial(self.function, *first, **given)
         value = call() if self._is_async else await self._threads.run(call)
         # A sync decorator of an async function returns a coroutine.
         return await value if inspect.isawaitable(value) else value
@@ -170,9 +177,7 @@ def as_text(value: object) -> str:
         return str(value)
 
 
-def _model_of(function: Callable[..., Any], name: str, docs: dict[str, str]) -> type[BaseModel]:
-    where = f"tool {name!r}"
-    fields: dict[str, Any] = {}
+def _parameters_of(function: Callable[..., Any], where: str) -> dict[str, inspect.Parameter]:
     try:
         signature = inspect.signature(function, eval_str=True)
     except NameError as error:
@@ -186,14 +191,23 @@ def _model_of(function: Callable[..., Any], name: str, docs: dict[str, str]) -> 
             raise ConfigurationError(
                 f"{where}: parameter {parameter.name!r} has no type.", hint="Annotate it."
             )
+    return dict(signature.parameters)
+
+
+def _model_of(
+    parameters: Mapping[str, inspect.Parameter], name: str, docs: dict[str, str]
+) -> type[BaseModel]:
+    fields: dict[str, Any] = {}
+    for known_as, parameter in parameters.items():
         default = ... if parameter.default is parameter.empty else parameter.default
-        described = Field(default, description=docs.get(parameter.name))
-        fields[parameter.name] = (parameter.annotation, described)
+        described = Field(default, alias=known_as, description=docs.get(known_as))
+        # Numbered: a parameter may have a name that pydantic keeps to itself, such as `json`.
+        fields[f"field_{len(fields)}"] = (parameter.annotation, described)
     try:
         model: type[BaseModel] = create_model(name, __config__=ConfigDict(extra="forbid"), **fields)
         model.model_json_schema()
     except PydanticUserError as error:
-        raise ConfigurationError(f"{where}: {error.message}") from error
+        raise ConfigurationError(f"tool {name!r}: {error.message}") from error
     return model
 
 

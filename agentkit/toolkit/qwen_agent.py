@@ -40,7 +40,9 @@ def from_qwen_agent(
 ) -> Tool:
     """Return a tool that calls a tool of qwen-agent, in a thread.
 
-    The first import of qwen-agent takes seconds: make its tools before the loop starts.
+    The first import of qwen-agent takes seconds: make its tools before the loop starts. Tools that
+    keep files, such as its `storage`, keep them in the folder QWEN_AGENT_DEFAULT_WORKSPACE, which is
+    `workspace` in the working folder where that variable is not set.
 
     Args:
         tool: a tool, its class, or the name under which it is registered with qwen-agent. A class

@@ -1,3 +1,4 @@
+import asyncio  # for what only asyncio can do to a task
 import json
 from collections.abc import Callable
 from typing import Any
@@ -576,3 +577,37 @@ async def test_a_run_that_uses_all_its_calls_may_still_answer(make_agent: MakeAg
 def test_limits_that_make_no_sense_are_refused(limits: dict[str, int], told: str) -> None:
     with pytest.raises(ConfigurationError, match=told):
         Limits(**limits)
+
+
+async def test_a_tool_that_waits_for_something_cancelled_has_failed_and_the_run_goes_on(
+    make_agent: MakeAgent,
+) -> None:
+    @tool
+    async def look() -> str:
+        """Wait for what never comes."""
+        future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        future.cancel()
+        return await future
+
+    with ScriptedModel([(call("look"), call("echo", text="a")), call("look"), "Done."]) as model:
+        result = await make_agent(model, look, echo).run("Go")
+    assert (result.text, result.stop) == ("Done.", "done")
+    assert [entry.ok for entry in results_of(result.transcript)] == [False, True, False]
+
+
+async def test_cancelling_the_task_that_runs_an_agent_ends_the_run(make_agent: MakeAgent) -> None:
+    begun = asyncio.Event()
+
+    @tool
+    async def look() -> str:
+        """Wait."""
+        begun.set()
+        await anyio.sleep_forever()
+        return ""
+
+    with ScriptedModel([call("look")]) as model:
+        task = asyncio.ensure_future(make_agent(model, look).run("Go"))
+        await begun.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task

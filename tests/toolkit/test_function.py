@@ -407,3 +407,23 @@ def test_a_method_is_a_function_too() -> None:
 
     made = FunctionTool(Shop().price)
     assert made.spec.parameters["required"] == ["item"]
+
+
+async def test_parameters_may_have_any_name_and_be_positional_only() -> None:
+    def odd(
+        json: str, schema: int = 2, /, copy: str = "c", model_config: int = 4, _x: int = 5
+    ) -> str:
+        """Take what pydantic keeps to itself."""
+        return f"{json} {schema} {copy} {model_config} {_x}"
+
+    made = FunctionTool(odd)
+    assert list(made.spec.parameters["properties"]) == [
+        "json", "schema", "copy", "model_config", "_x",
+    ]  # fmt: skip
+    assert made.spec.parameters["required"] == ["json"]
+    checked = made.validate({"json": "a", "model_config": 9})
+    assert await made.call(checked) == "a 2 c 9 5"
+    with pytest.raises(ToolInputError, match="schema: Input should be a valid integer"):
+        made.validate({"json": "a", "schema": "b"})
+    with pytest.raises(ToolInputError, match="field_0: Extra"):
+        made.validate({"json": "a", "field_0": "b"})

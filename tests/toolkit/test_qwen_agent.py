@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,6 +31,11 @@ from agentkit.toolkit import Registry
 from agentkit.toolkit.qwen_agent import from_qwen_agent
 
 socket.getaddrinfo = _look_up
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # some of the tools make a folder `workspace`
 
 
 def test_loading_qwen_agent_leaves_name_resolution_as_it_was() -> None:
