@@ -1,6 +1,7 @@
 """Weights from a model hub, fetched by huggingface_hub in a process that can be stopped."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +37,7 @@ async def fetch_from_hub(
         stdin=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
+        env={**os.environ, "HF_HUB_DISABLE_TELEMETRY": "1"},
     ) as process:
         if process.stdout is None:  # pragma: no cover - it was asked for
             raise WeightsError("The hub: no pipe.")

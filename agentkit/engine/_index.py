@@ -62,7 +62,9 @@ async def _pip_download(requirement: str, folder: Path) -> None:
     )
     if done.returncode:
         lines = [line for line in done.stderr.decode(errors="replace").splitlines() if line.strip()]
-        errors = [line for line in lines if line.startswith("ERROR")] or lines
+        errors = [line for line in lines if line.startswith("ERROR: ")]
+        if not errors or errors[-1].endswith("Exception:"):  # a traceback follows, its end says why
+            errors = lines[-1:]
         said = " ".join(errors[-_ERROR_LINES:]) or f"exit status {done.returncode}"
         raise WeightsError(f"The package index: pip cannot get {requirement}: {said}")
 

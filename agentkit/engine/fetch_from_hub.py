@@ -2,18 +2,25 @@
 
 Run by path with one argument, a JSON object of repo, file, revision and folder. It writes
 `{"size": …, "sha256": …}` when the hub has answered and `{"path": …}` when the file is there, or
-`{"error": …}`. What is in the folder already is not fetched again.
+`{"error": …}`. What an earlier process has fetched is not fetched again: huggingface_hub, which
+finds the file and signs the requests, begins a broken download anew since its version 2.
 """
 
 import json
 import re
 import sys
 from importlib import import_module
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import httpx2
+
 _REACH_SECONDS = 5.0
+_READ_SECONDS = 30.0
+_ATTEMPTS = 5  # in a row without a byte
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_RANGE = re.compile(r"bytes (\d+)-")
 
 
 def main() -> None:
@@ -30,28 +37,65 @@ def main() -> None:
     if constants.HF_HUB_OFFLINE:
         _say(error="HF_HUB_OFFLINE forbids to ask it.")
         return
+    url = hub.hf_hub_url(order["repo"], order["file"], revision=order["revision"])
     try:
-        _fetch(hub, order)
+        known = hub.get_hf_file_metadata(url, timeout=_REACH_SECONDS)
     except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, ValueError) as error:
         _say(error=_first_line(error))
+        return
     except (errors.HTTPError, OSError) as error:  # whichever HTTP library the hub's client uses
         _say(error=f"{constants.ENDPOINT} cannot be reached: {_first_line(error)}")
-
-
-def _fetch(hub: Any, order: dict[str, str]) -> None:
-    repo, file, revision = order["repo"], order["file"], order["revision"]
-    url = hub.hf_hub_url(repo, file, revision=revision)
-    known = hub.get_hf_file_metadata(url, timeout=_REACH_SECONDS)
+        return
     etag = known.etag or ""
     _say(size=known.size, sha256=etag if _SHA256.fullmatch(etag) else None)
-    path = hub.hf_hub_download(
-        repo,
-        file,
-        revision=known.commit_hash or revision,
-        local_dir=order["folder"],
-        etag_timeout=_REACH_SECONDS,
-    )
-    _say(path=str(path))
+    folder = Path(order["folder"])
+    folder.mkdir(parents=True, exist_ok=True)
+    # Another version of the file has another name, so that two are never joined.
+    path = folder / (re.sub(r"\W", "", etag or known.commit_hash or "") + ".part")
+    try:
+        _fetch(url, hub.utils.build_hf_headers(), path, known.size)
+    except (httpx2.HTTPError, OSError) as error:
+        _say(error=f"the download broke off, the next one goes on from there: {_first_line(error)}")
+    else:
+        _say(path=str(path))
+
+
+def _fetch(url: str, headers: dict[str, str], path: Path, size: int | None) -> None:
+    """Fetch what `path` lacks; try again as long as something comes.
+
+    Raises:
+        httpx2.HTTPError: nothing came any more.
+        OSError: the file cannot be written.
+    """
+    timeout = httpx2.Timeout(_READ_SECONDS, connect=_REACH_SECONDS)
+    with httpx2.Client(follow_redirects=True, timeout=timeout) as client:
+        fruitless = 0
+        while True:
+            before = path.stat().st_size if path.exists() else 0
+            if size is not None and before >= size:
+                return
+            try:
+                _fetch_once(client, url, headers, path, before)
+            except httpx2.TransportError:
+                fruitless = 0 if path.exists() and path.stat().st_size > before else fruitless + 1
+                if fruitless >= _ATTEMPTS:
+                    raise
+            else:
+                return
+
+
+def _fetch_once(
+    client: httpx2.Client, url: str, headers: dict[str, str], path: Path, start: int
+) -> None:
+    more = {"Range": f"bytes={start}-"} if start else {}
+    asked = {**headers, "Accept-Encoding": "identity", **more}
+    with client.stream("GET", url, headers=asked) as response:
+        response.raise_for_status()
+        found = _RANGE.match(response.headers.get("Content-Range", ""))
+        goes_on = response.status_code == 206 and found is not None and int(found[1]) == start
+        with path.open("ab" if goes_on else "wb") as file:
+            for chunk in response.iter_raw():
+                file.write(chunk)
 
 
 def _first_line(error: BaseException) -> str:

@@ -158,11 +158,19 @@ def test_a_broken_server_file_ends_with_3(cli: Cli, serve: Serve, empty_folder: 
     assert "mcp_servers.json" in outcome.stderr
 
 
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"command": "no-such-program"},
+        {"command": "sh", "env": {"TOKEN": "${NOT_SET_ANYWHERE}"}},
+        {"command": ["sh"]},
+    ],
+)
 def test_a_required_server_that_is_missing_ends_with_5(
-    cli: Cli, serve: Serve, empty_folder: Path
+    cli: Cli, serve: Serve, empty_folder: Path, entry: dict[str, Any]
 ) -> None:
     serve([])
-    servers = {"mcpServers": {"gone": {"command": "no-such-program", "required": True}}}
+    servers = {"mcpServers": {"gone": {**entry, "required": True}}}
     (empty_folder / "mine.json").write_text(json.dumps(servers), encoding="utf-8")
     outcome = cli("run", "hello", "--mcp", "mine.json")
     assert outcome.code == 5

@@ -2,6 +2,8 @@
 
 import hashlib
 import http.server
+import random
+import re
 import shutil
 import threading
 import zipfile
@@ -177,6 +179,23 @@ async def test_too_little_space_is_found_before_the_download(
     assert reported.seen == []
 
 
+async def test_a_disk_that_fills_up_meanwhile_is_named(
+    index: Path, tmp_path: Path, reported: "Reported"
+) -> None:
+    make_wheel(index, 1, random.Random(0).randbytes(200_000))
+    full = tmp_path / "full"
+    full.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(full)]
+    if (await anyio.run_process(mount, check=False)).returncode:
+        pytest.skip("a small disk cannot be mounted here")
+    try:
+        with pytest.raises(WeightsError, match="No space left on device") as caught:
+            await ensure_weights(profile(index=FROM_INDEX), full, reported)
+    finally:
+        await anyio.run_process(["umount", str(full)])
+    assert "AGENTKIT_WEIGHTS" in caught.value.hint
+
+
 async def test_two_at_once_fetch_once(index: Path, tmp_path: Path, reported: "Reported") -> None:
     async def fetch() -> None:
         await ensure_weights(profile(index=FROM_INDEX), tmp_path / "cache", reported)
@@ -289,6 +308,36 @@ async def test_a_hub_gives_the_file_and_where_we_know_none_its_hash(
     path = await ensure_weights(profile(hub=FROM_HUB, sha256=None), tmp_path / "cache", reported)
     assert await anyio.Path(path).read_bytes() == _CONTENT
     assert reported.phases == ["download", "verify"]
+
+
+async def test_a_download_from_a_hub_that_breaks_off_goes_on_where_it_stopped(
+    hub: str, tmp_path: Path, reported: "Reported", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    half = len(_CONTENT) // 2
+
+    def answer(self: Hub) -> None:
+        asked.append(self.headers.get("Range", ""))
+        self.close_connection = True
+        if 1 < len(asked) < 7:
+            return  # for five times in a row nothing comes
+        found = re.fullmatch(r"bytes=(\d+)-", asked[-1])
+        start = int(found[1]) if found else 0
+        self.send_response(206 if start else 200)
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(_CONTENT) - 1}/{len(_CONTENT)}")
+        self.send_header("Content-Length", str(len(_CONTENT) - start))
+        self.send_header("ETag", f'"{_SHA256}"')
+        self.send_header("X-Repo-Commit", "c" * 40)
+        self.end_headers()
+        self.wfile.write(_CONTENT[start:] if start else _CONTENT[:half])
+
+    monkeypatch.setattr(Hub, "do_GET", answer)
+    with pytest.raises(WeightsError, match="broke off, the next one goes on"):
+        await ensure_weights(profile(hub=FROM_HUB), tmp_path / "cache", reported)
+    path = await ensure_weights(profile(hub=FROM_HUB), tmp_path / "cache", reported)
+    assert await anyio.Path(path).read_bytes() == _CONTENT
+    assert asked == ["", *[f"bytes={half}-"] * 6]
 
 
 async def test_a_hub_with_another_file_is_refused_before_the_download(

@@ -1,6 +1,7 @@
 """What is left when things end out of turn: nothing."""
 
 import math
+import os
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
@@ -80,6 +81,23 @@ async def test_a_server_that_crashed_while_idle_is_started_again_unnoticed(
         await until(lambda: not Path(f"/proc/{pid}").exists())
         await anyio.wait_all_tasks_blocked()  # the end of its pipe is read by now
         assert await session.call("echo", text="hi") == "hi"
+
+
+async def test_servers_start_side_by_side(opened: Opened, tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    for pipe in (here, there):
+        os.mkfifo(pipe)
+
+    def server(name: str, waits: str) -> ServerConfig:
+        # A pipe opens when both ends do, so neither server goes on before the other has begun.
+        script = f'{waits}; exec "$0" "$@"'
+        args = ("-c", script, sys.executable, str(SERVERS / "evil.py"), "good", str(tmp_path))
+        return ServerConfig(name=name, command="sh", args=args)
+
+    one = server("one", f"echo up > {here}; read up < {there}")
+    two = server("two", f"read up < {here}; echo up > {there}")
+    async with opened(one, two) as session:
+        assert {state.status for state in session.states.values()} == {"ready"}
 
 
 async def test_a_configuration_without_servers_opens_to_nothing() -> None:
