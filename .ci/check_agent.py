@@ -1,4 +1,4 @@
-"""Run `make agent` as a newcomer does, and hold it to its word: a right answer from two real tool calls.
+"""Run the main job as a newcomer does, and hold it to its word: a right answer from two real tool calls.
 
 A model of 1.5 billion parameters may stumble once; twice is a fault.
 """
@@ -18,12 +18,15 @@ AGENTKIT = Path(sys.executable).with_name("agentkit")
 def main() -> int:
     for _ in range(2):
         began = datetime.now(ZoneInfo("Asia/Tokyo"))
-        made = subprocess.run(["make", "agent"], stdout=subprocess.PIPE, text=True, check=False)
+        made = subprocess.run(sys.argv[1:], stdout=subprocess.PIPE, text=True, check=False)
         print(made.stdout, end="", flush=True)
         problems = [*of_answer(made.stdout, began), *of_trace()] if made.returncode == 0 else []
         if made.returncode == 0 and not problems:
             return 0
-        print(f"make agent: exit {made.returncode}. {' '.join(problems)}", file=sys.stderr)
+        print(
+            f"{' '.join(sys.argv[1:])}: exit {made.returncode}. {' '.join(problems)}",
+            file=sys.stderr,
+        )
     return 1
 
 
