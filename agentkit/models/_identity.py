@@ -11,7 +11,10 @@ Habit: TypeAlias = Literal["switch", "always", "never"]
 
 _NEVER = re.compile(r"qwen-?[12](\.|\b|-)|coder|instruct|qwen3\.?\d*-?vl-.*instruct", re.IGNORECASE)
 _ALWAYS = re.compile(r"qwq|thinking", re.IGNORECASE)
-_FEW_BITS = re.compile(r"awq|gptq|int[48]|w[48]a\d|fp4|[48]-?bit|\bi?q[2-8](_|\b)", re.IGNORECASE)
+_FEW_BITS = re.compile(
+    r"awq|gptq|(?<![a-z])(int[48]|w[48]a\d)|fp4|[48]-?bit|(?<![a-z0-9])i?q[2-8](_|\b)",
+    re.IGNORECASE,
+)
 _FENCED = re.compile(r"qwen-?2\.?5-?coder", re.IGNORECASE)
 _SIZE = re.compile(
     r"(?<![\w.])(\d+(?:\.\d+)?)b(?![a-z0-9])", re.IGNORECASE
@@ -35,6 +38,8 @@ def has_few_bits(identity: str) -> bool:
 
     >>> [has_few_bits(name) for name in ("Qwen3-14B-AWQ", "qwen3-q4_k_m.gguf", "Qwen3-14B-FP8")]
     [True, True, False]
+    >>> has_few_bits("/models/checkpoint4/qwen3")
+    False
     """
     return _FEW_BITS.search(identity) is not None
 

@@ -33,7 +33,7 @@ from agentkit.errors import (
     ModelRequestError,
     ModelUnavailableError,
 )
-from agentkit.messages import Message, ToolCall
+from agentkit.messages import Message, PlanStep, ToolCall
 from agentkit.protocols import ModelRequest
 from agentkit.testing import HANG, RecordingTool, ScriptedModel, call, echo, step
 
@@ -482,6 +482,20 @@ async def test_a_failed_step_revises_the_plan_and_a_failed_check_goes_on(
             plans = [event async for event in run if isinstance(event, PlanMade)]
     assert [event.revision for event in plans] == [0, 1]
     assert (await run.result()).text == "4 metres"
+
+
+async def test_one_failure_among_the_calls_of_a_turn_revises_the_plan(
+    make_agent: MakeAgent,
+) -> None:
+    outline = json.dumps({"steps": [{"need": "x", "tool": "look"}, {"need": "y", "tool": "echo"}]})
+    again = json.dumps({"steps": [{"need": "x, elsewhere", "tool": "echo"}]})
+    complete = json.dumps({"complete": True, "missing": ""})
+    look = RecordingTool("look", results=[ToolError("no such place")])
+    both = (call("look"), call("echo", text="y"))
+    with ScriptedModel([outline, both, again, call("echo", text="x"), "x, y", complete]) as model:
+        result = await make_agent(model, look, echo, plan=True).run("Go")
+    assert result.plan == (PlanStep("x, elsewhere", "echo"),)
+    assert "A step has failed: look: no such place" in model.requests[2].messages[-1].text
 
 
 async def test_a_call_that_could_not_be_read_is_told_beside_one_that_ran(
