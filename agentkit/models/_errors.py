@@ -172,6 +172,8 @@ def _classify(
 def _hint(status: int | None, message: str) -> str:
     if "LoRA adapter" in message:
         return "SGLang reads 'base:adapter' in a model name: use a served name without a colon."
+    if "--enable-auto-tool-choice" in message:  # vLLM, started without a tool parser
+        return "Start it with these options, or set tool_calls to guided (AGENTKIT_TOOL_CALLS)."
     if "max_completion_tokens is too large" in message:
         return "Lower limits.answer_tokens."
     return _HINTS.get(status or 0, "")

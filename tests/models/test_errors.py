@@ -124,6 +124,13 @@ def test_a_colon_in_a_model_name_is_explained() -> None:
     assert "colon" in error_from_response(400, {}, json.dumps(body).encode(), URL).hint
 
 
+def test_a_server_without_a_tool_parser_is_explained() -> None:
+    told = '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set'
+    error = error_from_response(400, {}, json.dumps(flat(told, 400)).encode(), URL)
+    assert not error.retryable
+    assert "guided" in error.hint
+
+
 @pytest.mark.parametrize(
     ("error", "kind", "status"),
     [
