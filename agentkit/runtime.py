@@ -257,7 +257,8 @@ async def _open_model(
 def _tell_retry(
     progress: Callable[[Progress], None], attempt: int, delay: float, error: ModelError
 ) -> None:
-    progress(Progress("load", detail=f"{error} Attempt {attempt} follows in {delay:.1f} s."))
+    why = str(error).rstrip(".")
+    progress(Progress("load", detail=f"{why}. Attempt {attempt} follows in {delay:.1f} s."))
 
 
 async def _open_embedded(

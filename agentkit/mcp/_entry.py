@@ -36,6 +36,7 @@ class Entry:
         if not isinstance(settings, dict):
             self._fail("must be an object", 'Write {"command": "..."} or {"url": "..."}.')
         self._left = dict(cast("dict[str, Any]", settings))
+        self._given = tuple(self._left)
 
     def server(self) -> ServerConfig:
         """Return the server.
@@ -82,7 +83,7 @@ class Entry:
         url = self._expand(key, self._text(key))
         if bool(command) == bool(url) and not self._problem:
             self._fail(
-                "needs either 'command' or 'url'",
+                f"needs either 'command' or 'url', and has {self._named() or 'neither'}",
                 'Write "command" and "args" to start a program, "url" to speak to a running server.',
             )
         self._check_kind(url)
@@ -91,6 +92,9 @@ class Entry:
         if "/" in command and not Path(command).expanduser().is_absolute():
             return str((cwd or self._path.parent.absolute()) / command), url
         return str(Path(command).expanduser()) if command.startswith("~") else command, url
+
+    def _named(self) -> str:
+        return ", ".join(map(repr, self._given))
 
     def _check_kind(self, url: str) -> None:
         kind = self._left.get("type", self._left.get("transport"))
