@@ -3,6 +3,7 @@
 import os
 import tomllib
 from collections.abc import Mapping
+from dataclasses import fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -51,7 +52,6 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix=_PREFIX,
         env_nested_delimiter="__",
-        env_ignore_empty=True,  # `AGENTKIT_MODEL= agentkit run` means: none
         frozen=True,
         extra="forbid",
     )
@@ -84,6 +84,14 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return tuple(name.strip() for name in value.split(",") if name.strip())
         return value
+
+    @field_validator(
+        "base_url", "api_key", "model", "weights", "mcp_servers", "small_model", mode="before"
+    )
+    @classmethod
+    def _empty_is_unset(cls, value: object) -> object:
+        """Read `AGENTKIT_MODEL= agentkit run` as no model; an empty list of tools is a list."""
+        return None if value == "" else value
 
     @property
     def policy(self) -> Policy:
@@ -147,6 +155,11 @@ _CHOICES = {  # where pydantic names each branch of a union in a sentence of its
     "thinking": "'auto', true, false, or one of them for each of plan, act, answer and check",
 }
 _CLOSE = 0.75  # of 1; MODLE is to MODEL what 0.8 is to 1
+_GROUPS = {
+    group: [field.name for field in fields(policy)]
+    for group, policy in (("limits", Limits), ("timeouts", Timeouts), ("retry", Retry))
+}
+_FREE = ("SAMPLING", "THINKING")  # what is below them is not ours to name
 
 
 def _refuse_mistyped(environ: Mapping[str, str]) -> None:
@@ -155,10 +168,16 @@ def _refuse_mistyped(environ: Mapping[str, str]) -> None:
     Raises:
         ConfigurationError: with the name that was meant.
     """
-    known = [*(name.upper() for name in Settings.model_fields), *_NO_SETTINGS]
+    top = [*(name.upper() for name in Settings.model_fields), *_NO_SETTINGS]
+    known = [
+        *top,
+        *(f"{group}__{name}".upper() for group, names in _GROUPS.items() for name in names),
+    ]
     for variable in environ:
-        name = variable.upper().removeprefix(_PREFIX).partition("__")[0]
-        if not variable.upper().startswith(_PREFIX) or name in known or name.startswith("TEST_"):
+        name = variable.upper().removeprefix(_PREFIX)
+        if not variable.upper().startswith(_PREFIX) or name.startswith("TEST_"):
+            continue
+        if name in known or name.partition("__")[0] in _FREE:
             continue
         if close := get_close_matches(name, known, 1, _CLOSE):
             raise ConfigurationError(

@@ -76,7 +76,8 @@ def test_tools_are_a_list_of_names(monkeypatch: pytest.MonkeyPatch) -> None:
         ("AGENTKIT_PLAN", "maybe", r"'plan' \(AGENTKIT_PLAN\): must be 'auto', true or false\."),
         ("AGENTKIT_SMALL_MODEL", "yes?", r"AGENTKIT_SMALL_MODEL\): must be true or false\."),
         ("AGENTKIT_SAMPLING", "cold", "AGENTKIT_SAMPLING is not valid JSON"),
-        ("AGENTKIT_LIMITS__STEP", "3", r"AGENTKIT_LIMITS__STEP\)"),
+        ("AGENTKIT_LIMITS__STEP", "3", "AGENTKIT_LIMITS__STEP is no setting"),
+        ("AGENTKIT_LIMITS_STEPS", "3", "AGENTKIT_LIMITS_STEPS is no setting"),
         ("AGENTKIT_MODLE", "x", "AGENTKIT_MODLE is no setting"),
         ("AGENTKIT_LIMIT__STEPS", "3", "AGENTKIT_LIMIT__STEPS is no setting"),
     ],
@@ -99,3 +100,13 @@ def test_an_empty_variable_and_one_of_somebody_else_mean_nothing(
 ) -> None:
     monkeypatch.setenv(variable, value)
     assert read_settings().base_url is None
+
+
+def test_an_empty_text_of_a_file_means_unset_and_an_empty_list_of_tools_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    Path("agentkit.toml").write_text('base_url = ""\n', encoding="utf-8")
+    assert read_settings().base_url is None
+    assert read_settings().tools is None
+    monkeypatch.setenv("AGENTKIT_TOOLS", "")
+    assert read_settings().tools == ()

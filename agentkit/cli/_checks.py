@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from anyio.to_thread import run_sync
@@ -230,7 +231,7 @@ def _room(name: str, folder: Path) -> Check:
     from agentkit.cli._view import megabytes
 
     existing = _existing(folder)
-    if not existing.is_dir() or not os.access(existing, os.W_OK):
+    if not _can_write(existing):
         return Check(
             group="disk",
             name=name,
@@ -248,6 +249,14 @@ def _room(name: str, folder: Path) -> Check:
             fix="Make room, or set AGENTKIT_STATE_DIR to another disk.",
         )
     return _ok("disk", name, f"{folder}, {megabytes(free)} free")
+
+
+def _can_write(folder: Path) -> bool:
+    try:
+        with TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
 
 
 def _free(folder: Path) -> int:

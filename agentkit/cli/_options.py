@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import typer
 
+from agentkit.errors import ConfigurationError, InvalidTaskError
+
 if TYPE_CHECKING:
     from agentkit.policies import Policy
     from agentkit.settings import Settings
@@ -88,10 +90,12 @@ class Choice:
         """Return the settings.
 
         Raises:
-            ConfigurationError: a value is wrong.
+            InvalidTaskError: what the command line names is not there, or makes no sense.
+            ConfigurationError: a value of the settings is wrong.
         """
         from agentkit.settings import read_settings
 
+        self._check()
         engine = self.engine
         if engine is None and self.base_url is not None:
             engine = "url"  # the command line wins over an engine that a file names
@@ -109,6 +113,22 @@ class Choice:
             tools=self.tools,
             trace=self.trace,
         )
+
+    def _check(self) -> None:
+        """Look at names on the command line: settings with such a value are another error."""
+        if self.mcp is not None and not self.mcp.is_file():
+            raise InvalidTaskError(f"--mcp: there is no file {self.mcp}.", hint="Name one that is.")
+        try:
+            if self.weights is not None:
+                from agentkit.engine import find_profile
+
+                find_profile(self.weights)
+            if self.base_url is not None:
+                from agentkit.models import check_base_url
+
+                check_base_url(self.base_url)
+        except ConfigurationError as error:
+            raise InvalidTaskError(str(error), hint=error.hint) from error
 
     def policy(self, settings: "Settings") -> "Policy":
         """Return the settings' policy with the limits of the command line."""

@@ -24,8 +24,8 @@ _STATUS = {
     "failed": "failed",
 }
 _ADVICE = {
-    "limit": "Allow more (--max-steps; AGENTKIT_LIMITS__CALLS, __TOKENS) or ask for less at once.",
-    "deadline": "Allow more time (--timeout, AGENTKIT_TIMEOUTS__RUN) or ask for less at once.",
+    "limit": "Allow more (--max-steps; AGENTKIT_LIMITS__CALLS, __ANSWER_TOKENS) or ask for less at once.",
+    "deadline": "Allow more time (--timeout; AGENTKIT_TIMEOUTS__RUN, __STEP) or ask for less at once.",
     "loop": "The model repeats itself: say the task differently, or use a larger model.",
 }
 _EMPTY = "The model ended without an answer."

@@ -21,11 +21,13 @@ class Stopper:
     """Hears signals and stops what is going on: the run, or everything if there is none.
 
     Attributes:
+        numbers: the signals that are heard; one that the caller has us ignore, as nohup does, is not.
         heard: the signal that came last, 0 if none did.
         run: what to stop first.
     """
 
     def __init__(self, note: Callable[[str], None]) -> None:
+        self.numbers = [n for n in _SIGNALS if signal.getsignal(n) not in {signal.SIG_IGN, None}]
         self.heard = 0
         self.run: Run | None = None
         self.scope = anyio.CancelScope()
@@ -43,7 +45,7 @@ class Stopper:
 
     async def listen(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Hear signals until cancelled."""
-        with anyio.open_signal_receiver(*_SIGNALS) as signals:
+        with anyio.open_signal_receiver(*self.numbers) as signals:
             task_status.started()
             async for number in signals:
                 self._hear(number)
@@ -74,14 +76,19 @@ async def until_signalled(
     stopper = Stopper(note)
     code: Exit | None = None
     failure: Exception | None = None
-    async with anyio.create_task_group() as tasks:
-        await tasks.start(stopper.listen)
-        with stopper.scope:
-            try:
-                code = await work(stopper)
-            except Exception as error:
-                failure = error
-        tasks.cancel_scope.cancel()
+    before = {number: signal.getsignal(number) for number in stopper.numbers}
+    try:
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(stopper.listen)
+            with stopper.scope:
+                try:
+                    code = await work(stopper)
+                except Exception as error:
+                    failure = error
+            tasks.cancel_scope.cancel()
+    finally:
+        for number, handler in before.items():  # the loop leaves Python's own, which raise anywhere
+            signal.signal(number, handler)
     if failure is not None:
         raise failure
     if code is None:

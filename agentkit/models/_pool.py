@@ -113,7 +113,7 @@ class ModelPool:
     def _endpoint(self, base_url: str, api_key: str | None) -> "Endpoint":
         from agentkit.models._endpoint import Endpoint  # imports openai, which is slow
 
-        parts = _split(base_url)
+        parts = check_base_url(base_url)
         user, has_user, host = parts.netloc.rpartition("@")
         if has_user and api_key is not None:
             raise ConfigurationError(
@@ -140,7 +140,12 @@ async def open_pool() -> AsyncGenerator[ModelPool]:
             await http.aclose()
 
 
-def _split(base_url: str) -> SplitResult:
+def check_base_url(base_url: str) -> SplitResult:
+    """Return the parts of a base URL.
+
+    Raises:
+        ConfigurationError: it is not the address of an HTTP server.
+    """
     with suppress(ValueError):  # brackets without end, or a port that is no number
         parts = urlsplit(base_url)
         if parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0:

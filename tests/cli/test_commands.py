@@ -94,6 +94,21 @@ def test_a_name_is_usage_on_the_command_line_and_configuration_in_the_settings(
 
 
 @pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--weights", "nope"],
+        ["--mcp", "none.json"],
+        ["--base-url", "nonsense"],
+        ["--weights", "a.gguf"],
+    ],
+)
+def test_what_the_command_line_names_wrongly_is_usage(cli: Cli, arguments: list[str]) -> None:
+    outcome = cli("run", "hello", *arguments, "--output", "json")
+    assert outcome.code == 2
+    assert json.loads(outcome.stdout)["error"]["kind"] == "InvalidTaskError"
+
+
+@pytest.mark.parametrize(
     ("arguments", "code", "kind"),
     [
         (["models", "info", "nothing"], 2, "InvalidTaskError"),

@@ -43,7 +43,7 @@ def test_ctrl_c_while_the_command_still_loads(start: Start, sign: Path, tmp_path
     (tmp_path / "typer.py").write_text(slow, encoding="utf-8")
     process = start("version", env={"PYTHONPATH": str(tmp_path)})
     sign.read_text(encoding="utf-8")
-    assert interrupted(process) == (130, "✗ Interrupted.\n")
+    assert interrupted(process) == (130, "✗ Interrupted (SIGINT).\n")
 
 
 @pytest.mark.parametrize(

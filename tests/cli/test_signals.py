@@ -2,7 +2,6 @@ import json
 import os
 import signal
 import sys
-import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import anyio
 import pytest
 from anyio import to_thread
+from anyio.from_thread import BlockingPortal
 
 from agentkit.cli import app
 from agentkit.cli._signals import Stopper
@@ -22,6 +22,10 @@ Meanwhile = Callable[[Callable[[], Awaitable[None]]], None]
 
 def _is_asked(server: FakeSGLang) -> bool:
     return bool(server.requests)
+
+
+def _is_left(server: FakeSGLang) -> bool:
+    return server.disconnects == 1
 
 
 def _send(number: int) -> None:
@@ -93,7 +97,13 @@ def test_ctrl_c_that_an_answer_overtakes_is_a_success(
     ],
 )
 def test_the_model_is_let_go_at_once(
-    cli: Cli, serve: Serve, meanwhile: Meanwhile, heard: Any, numbers: list[int], code: int
+    cli: Cli,
+    serve: Serve,
+    portal: BlockingPortal,
+    meanwhile: Meanwhile,
+    heard: Any,
+    numbers: list[int],
+    code: int,
 ) -> None:
     server = serve(Answer(text="one two three four", fault=Fault("stall", after=4)))
 
@@ -107,11 +117,7 @@ def test_the_model_is_let_go_at_once(
     said = json.loads(outcome.stdout)
     assert (outcome.code, said["stop"], said["status"]) == (code, "cancelled", "cancelled")
     assert "Stopping now." in outcome.stderr
-    for _ in range(100):  # the server, in a thread of its own, hears of it a moment later
-        if server.disconnects:
-            break
-        time.sleep(0.05)
-    assert server.disconnects == 1
+    portal.call(server.wait_until, _is_left)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -151,3 +157,22 @@ def test_a_reader_that_leaves_is_no_bug(
             app(["run", "talk", "--output", output])
     assert ended.value.code == 141
     assert "✗" not in capsys.readouterr().err
+
+
+def test_a_signal_that_the_caller_ignores_stops_nothing(
+    cli: Cli, serve: Serve, meanwhile: Meanwhile
+) -> None:
+    server = serve(Answer(text="Hello.", fault=Fault("stall", after=1)))
+
+    async def hang_up() -> None:
+        await server.wait_until(_is_asked)
+        _send(signal.SIGHUP)
+        server.release()
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        meanwhile(hang_up)
+        outcome = cli("run", "hello")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert (outcome.code, outcome.stdout) == (0, "Hello.\n")
