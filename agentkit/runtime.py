@@ -15,7 +15,20 @@ from anyio import CancelScope, to_thread
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from agentkit.agent import Agent, as_tools
-from agentkit.engine import Progress, embedded_available, find_profile, open_embedded
+from agentkit.engine import (
+    Endpoint,
+    Engine,
+    GatedModel,
+    Profile,
+    Progress,
+    ServerProfile,
+    choose_engine,
+    embedded_available,
+    ensure_snapshot,
+    find_sglang,
+    open_embedded,
+    open_server,
+)
 from agentkit.errors import AgentkitError, ConfigurationError, EngineError, ModelError
 from agentkit.loop import Result
 from agentkit.mcp import McpConfig, ServerState, config_of, open_servers, read_config
@@ -55,6 +68,7 @@ class Runtime:
         cls,
         settings: Settings | None = None,
         *,
+        engine: str | None = None,
         model: Model | None = None,
         mcp_servers: Path | Mapping[str, Any] | None = None,
         with_mcp: bool = True,
@@ -64,6 +78,8 @@ class Runtime:
 
         Args:
             settings: from the environment and files where not given.
+            engine: instead of the settings': "embedded", "url", or the name of a launch profile,
+                which is started beside the runtime.
             model: used instead of the one that the settings name.
             mcp_servers: a server file or its content; the settings' file where not given.
             with_mcp: whether to start MCP servers at all.
@@ -77,6 +93,8 @@ class Runtime:
         """
         # Settings, server file and entry points are read from disk: not in the loop.
         settings = settings or await to_thread.run_sync(read_settings)
+        if engine is not None:
+            settings = settings.model_copy(update={"engine": engine})
         builtin = await to_thread.run_sync(builtin_tools, settings.tools)
         config: McpConfig | None = None
         if with_mcp:
@@ -232,26 +250,96 @@ async def _open_model(
     stack: AsyncExitStack, settings: Settings, progress: Callable[[Progress], None]
 ) -> Model:
     pool = await stack.enter_async_context(open_pool())
-    if settings.engine != "embedded" and settings.base_url is not None:
-        key = settings.api_key.get_secret_value() if settings.api_key else None
-        connect = partial(
-            pool.connect,
-            settings.base_url,
-            api_key=key,
-            model=settings.model,
-            tool_calls=settings.tool_calls,
-            small=settings.small_model,
-            sampling=settings.sampling,
-            strict_tools=settings.strict_tools,
-            connect_seconds=settings.timeouts.connect or 5.0,
-        )
-        return await retrying(settings.retry, connect, partial(_tell_retry, progress))
-    if settings.engine == "url":
+    if settings.engine == "url" and settings.base_url is None:
         raise ConfigurationError(
             "engine is 'url', but there is no base_url.",
             hint="Set AGENTKIT_BASE_URL, for example http://127.0.0.1:30000/v1.",
         )
-    return await _open_embedded(stack, pool, settings, progress)
+    if settings.engine in {"auto", "url"} and settings.base_url is not None:
+        return await _connect(pool, settings, settings.base_url, progress)
+    engine = await to_thread.run_sync(engine_of, settings)
+    if isinstance(engine, ServerProfile):
+        endpoint = await stack.enter_async_context(open_server_of(engine, settings, progress))
+    else:
+        endpoint = await _open_embedded(stack, engine, settings, progress)
+    model = await pool.connect(
+        endpoint.base_url,
+        api_key=endpoint.api_key,
+        model=endpoint.model,
+        backend=endpoint.backend,
+        tool_calls=settings.tool_calls,
+        small=endpoint.small if settings.small_model is None else settings.small_model,
+        quantised=endpoint.quantised,
+        sampling=settings.sampling,
+        strict_tools=settings.strict_tools,
+        connect_seconds=settings.timeouts.connect or 5.0,
+    )
+    return GatedModel(model, endpoint.gate)
+
+
+async def _connect(
+    pool: ModelPool, settings: Settings, base_url: str, progress: Callable[[Progress], None]
+) -> Model:
+    connect = partial(
+        pool.connect,
+        base_url,
+        api_key=settings.api_key.get_secret_value() if settings.api_key else None,
+        model=settings.model,
+        tool_calls=settings.tool_calls,
+        small=settings.small_model,
+        sampling=settings.sampling,
+        strict_tools=settings.strict_tools,
+        connect_seconds=settings.timeouts.connect or 5.0,
+    )
+    return await retrying(settings.retry, connect, partial(_tell_retry, progress))
+
+
+def engine_of(settings: Settings) -> Engine:
+    """Return the engine of ours that the settings mean; looks at GPUs and files.
+
+    Raises:
+        ConfigurationError: there is no such profile.
+        EngineError: it does not fit this machine.
+    """
+    return choose_engine(
+        settings.engine,
+        weights=settings.weights,
+        python=settings.server_python,
+        data_dir=settings.data_dir,
+        port=settings.server_port,
+    )
+
+
+@asynccontextmanager
+async def open_server_of(
+    profile: ServerProfile,
+    settings: Settings,
+    progress: Callable[[Progress], None],
+    *,
+    keep_alive: float | None = None,
+) -> AsyncGenerator[Endpoint]:
+    """Start or share the server of a profile, its weights fetched before.
+
+    Raises:
+        EngineError: it is not installed, or cannot be started.
+    """
+    python = await to_thread.run_sync(find_sglang, settings.server_python, settings.data_dir)
+    if python is None:
+        raise EngineError(
+            f"{profile.name} needs a model server, and none is installed.",
+            hint="agentkit server install; or AGENTKIT_SERVER_PYTHON names an environment with one.",
+        )
+    weights = await ensure_snapshot(profile, settings.cache_dir, progress, hub=settings.hub)
+    async with open_server(
+        profile,
+        python=python,
+        weights=weights,
+        state_dir=settings.state_dir,
+        api_key=settings.api_key.get_secret_value() if settings.api_key else "",
+        keep_alive=settings.engine_keep_alive if keep_alive is None else keep_alive,
+        progress=progress,
+    ) as endpoint:
+        yield endpoint
 
 
 def _tell_retry(
@@ -263,32 +351,22 @@ def _tell_retry(
 
 async def _open_embedded(
     stack: AsyncExitStack,
-    pool: ModelPool,
+    profile: Profile,
     settings: Settings,
     progress: Callable[[Progress], None],
-) -> Model:
+) -> Endpoint:
     missing = await to_thread.run_sync(embedded_available)
     if missing:
         raise EngineError(
             f"There is no model server: base_url is not set, and {missing}",
             hint="Set AGENTKIT_BASE_URL to a server you run, or install qwen-agentkit[local].",
         )
-    endpoint = await stack.enter_async_context(
+    return await stack.enter_async_context(
         open_embedded(
-            await to_thread.run_sync(find_profile, settings.weights),
+            profile,
             cache_dir=settings.cache_dir,
             state_dir=settings.state_dir,
             keep_alive=settings.engine_keep_alive,
             progress=progress,
         )
-    )
-    return await pool.connect(
-        endpoint.base_url,
-        api_key=endpoint.api_key,
-        model=endpoint.model,
-        backend=endpoint.backend,
-        tool_calls=settings.tool_calls,
-        small=endpoint.small if settings.small_model is None else settings.small_model,
-        quantised=endpoint.quantised,
-        sampling=settings.sampling,
     )

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from platformdirs import user_cache_path, user_config_path, user_state_path
+from platformdirs import user_cache_path, user_config_path, user_data_path, user_state_path
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
@@ -33,19 +33,26 @@ class Settings(BaseSettings):
     `agentkit.toml` in the working folder, `config.toml` in the user's configuration folder.
 
     Attributes:
-        engine: "embedded" runs a small model in a child process; "url" uses `base_url`;
-            "auto" takes `base_url` where it is set and the embedded engine elsewhere.
+        engine: "url" uses `base_url`; "embedded" runs a small model in a child process; the name
+            or file of a launch profile starts that (`agentkit server profiles` lists them);
+            "auto" takes `base_url` where it is set, else SGLang where it is installed and a GPU
+            fits, else the embedded engine.
         base_url: of an OpenAI-compatible server, ending in `/v1`.
         api_key: sent to `base_url` only.
         model: as the server names it; the first it lists where unset.
-        weights: a GGUF file, or a name that `agentkit models list` shows; for the embedded engine.
+        weights: for the embedded engine, a GGUF file or a name that `agentkit models list` shows;
+            for a server of ours, the model's folder.
+        server_python: the environment, or its python, that has SGLang or vLLM, where
+            `agentkit server install` has not made one.
+        server_port: of a server of ours, instead of its profile's; 0 for any free one.
+        hub: where a server's weights are fetched from: "huggingface" or "modelscope".
         small_model: whether it is too small to decide by itself when it is done, so that runs
             plan for it; by its name where unset.
         mcp_servers: path of the server file; `mcp_servers.json` of the working folder where unset.
         tools: names of the built-in tools to offer; all where unset.
         sampling: overrides of the model's preset, such as `temperature`.
         strict_tools: hold arguments to their schema by grammar where the server can (SGLang).
-        engine_keep_alive: seconds for which an embedded engine outlives its last user.
+        engine_keep_alive: seconds for which an engine of ours outlives its last user.
         trace: whether runs leave a trace file.
     """
 
@@ -56,11 +63,14 @@ class Settings(BaseSettings):
         extra="forbid",
     )
 
-    engine: Literal["auto", "embedded", "url"] = "auto"
+    engine: str = "auto"
     base_url: str | None = None
     api_key: SecretStr | None = None
     model: str | None = None
     weights: str | None = None
+    server_python: Path | None = None
+    server_port: Annotated[int, Field(ge=0, lt=65_536)] | None = None
+    hub: Literal["huggingface", "modelscope"] | None = None
     mcp_servers: Path | None = None
     tools: Annotated[tuple[str, ...] | None, NoDecode] = None
     small_model: bool | None = None
@@ -76,6 +86,7 @@ class Settings(BaseSettings):
     trace: bool = True
     state_dir: Path = Field(default_factory=lambda: user_state_path(_APP))
     cache_dir: Path = Field(default_factory=lambda: user_cache_path(_APP))
+    data_dir: Path = Field(default_factory=lambda: user_data_path(_APP))
 
     @field_validator("tools", mode="before")
     @classmethod
@@ -86,7 +97,16 @@ class Settings(BaseSettings):
         return value
 
     @field_validator(
-        "base_url", "api_key", "model", "weights", "mcp_servers", "small_model", mode="before"
+        "base_url",
+        "api_key",
+        "model",
+        "weights",
+        "server_python",
+        "server_port",
+        "hub",
+        "mcp_servers",
+        "small_model",
+        mode="before",
     )
     @classmethod
     def _empty_is_unset(cls, value: object) -> object:
@@ -148,7 +168,12 @@ def _files() -> tuple[Path, Path]:
 
 
 _HINT = "Settings come from arguments, AGENTKIT_* variables, agentkit.toml and the user's config."
-_NO_SETTINGS = ("FETCH_ALLOW", "MCP_SERVER", "ENGINE_PARENT")  # variables of ours all the same
+_NO_SETTINGS = (
+    "FETCH_ALLOW",
+    "MCP_SERVER",
+    "ENGINE_PARENT",
+    "ENGINE_KEY",
+)  # variables of ours all the same
 _CHOICES = {  # where pydantic names each branch of a union in a sentence of its own
     "plan": "'auto', true or false",
     "small_model": "true or false",

@@ -7,13 +7,14 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
+import anyio
 import pytest
 import trio
 from blockbuster import blockbuster_ctx
 from platformdirs import user_cache_path
 from trio.testing import MockClock
 
-from agentkit.engine import find_profile
+from agentkit.engine import Progress, find_profile
 
 _CACHE = Path(os.environ.get("AGENTKIT_CACHE_DIR") or user_cache_path("agentkit"))
 
@@ -53,6 +54,43 @@ def nothing_left_behind() -> Iterator[None]:
         time.sleep(0.05)
         left = _held() - before
     assert not left, f"left behind: {sorted(left)}"
+
+
+class Reported:
+    """A progress callback that remembers, and lets a test wait for what comes."""
+
+    def __init__(self) -> None:
+        self.seen: list[Progress] = []
+        self._news = anyio.Event()
+
+    def __call__(self, progress: Progress) -> None:
+        self.seen.append(progress)
+        self._news.set()
+        self._news = anyio.Event()
+
+    @property
+    def phases(self) -> list[str]:
+        """The phases, each once in a row."""
+        phases = [progress.phase for progress in self.seen]
+        return [name for n, name in enumerate(phases) if n == 0 or phases[n - 1] != name]
+
+    async def wait_for(self, wanted: Callable[[Progress], bool]) -> Progress:
+        """Return the first progress, past or to come, that is wanted."""
+        while True:
+            for progress in self.seen:
+                if wanted(progress):
+                    return progress
+            await self._news.wait()
+
+    async def wait_for_count(self, wanted: Callable[[Progress], bool], count: int) -> None:
+        """Wait until that many were wanted."""
+        while sum(map(wanted, self.seen)) < count:
+            await self._news.wait()
+
+
+@pytest.fixture
+def reported() -> Reported:
+    return Reported()
 
 
 @pytest.fixture

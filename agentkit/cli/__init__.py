@@ -2,7 +2,7 @@
 
 import typer
 
-from agentkit.cli import chat, demo, doctor, mcp, models, run, tools, trace, version
+from agentkit.cli import chat, demo, doctor, mcp, models, run, server, tools, trace, version
 
 app = typer.Typer(
     name="agentkit",
@@ -18,6 +18,7 @@ app.command()(demo.demo)
 app.add_typer(tools.app, name="tools")
 app.add_typer(mcp.app, name="mcp")
 app.add_typer(models.app, name="models")
+app.add_typer(server.app, name="server")
 app.add_typer(trace.app, name="trace")
 app.command()(doctor.doctor)
 app.command()(version.version)

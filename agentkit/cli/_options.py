@@ -28,8 +28,11 @@ Weights: TypeAlias = Annotated[
     typer.Option(help="GGUF file, or a name of `agentkit models list`."),
 ]
 Engine: TypeAlias = Annotated[
-    Literal["auto", "embedded", "url"] | None,
-    typer.Option(help="Where the model runs."),
+    str | None,
+    typer.Option(
+        help="Where the model runs: auto, embedded, url, or a name of `agentkit server profiles`.",
+        metavar="ENGINE",
+    ),
 ]
 Thinking: TypeAlias = Annotated[
     bool | None,
@@ -119,7 +122,11 @@ class Choice:
         if self.mcp is not None and not self.mcp.is_file():
             raise InvalidTaskError(f"--mcp: there is no file {self.mcp}.", hint="Name one that is.")
         try:
-            if self.weights is not None:
+            if self.engine not in {None, "auto", "embedded", "url"}:
+                from agentkit.engine import find_engine
+
+                find_engine(str(self.engine))
+            elif self.weights is not None:
                 from agentkit.engine import find_profile
 
                 find_profile(self.weights)

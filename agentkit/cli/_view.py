@@ -85,21 +85,22 @@ class PlainView(QuietView):
     def __init__(self, *, verbose: bool = False) -> None:
         self._verbose = verbose
         self._thinking: list[str] = []
-        self._phase = ""
+        self._phase = ("", "")
         self._tenth = -1
 
     def __exit__(self, *_: object) -> None:
         self.stop()
 
     def progress(self, progress: "Progress") -> None:
-        """Write a line for each phase, and for each tenth of a download."""
+        """Write a line for each phase and stage, and for each tenth of a download."""
         done, total = progress.done, progress.total
         tenth = 10 * done // total if done is not None and total else -1
-        if (progress.phase, tenth) == (self._phase, self._tenth):
+        phase = (progress.phase, progress.stage)
+        if (phase, tenth) == (self._phase, self._tenth):
             return
-        if tenth < 0 and progress.phase == self._phase:
+        if tenth < 0 and phase == self._phase:
             return
-        self._phase, self._tenth = progress.phase, tenth
+        self._phase, self._tenth = phase, tenth
         share = f" {megabytes(done or 0)} of {megabytes(total)}" if total and tenth >= 0 else ""
         note(f"{progress.phase}: {progress.detail}{share}")
 

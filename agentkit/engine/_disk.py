@@ -20,11 +20,13 @@ def count_bytes(folder: Path) -> int:
     return total
 
 
-def check_space(name: str, folder: Path, need: int) -> None:
-    """Raise `WeightsError` unless that many bytes are free."""
+def check_space(
+    name: str, folder: Path, need: int, *, variable: str = "AGENTKIT_CACHE_DIR"
+) -> None:
+    """Raise `WeightsError` unless that many bytes are free; `variable` names another place."""
     free = shutil.disk_usage(folder).free
     if free < need:
         raise WeightsError(
             f"{name} needs {need / 1e9:.1f} GB in {folder}, and only {free / 1e9:.1f} GB are free.",
-            hint="Free space there, or point AGENTKIT_CACHE_DIR at a larger disk.",
+            hint=f"Free space there, or point {variable} at a larger disk.",
         )

@@ -11,7 +11,7 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,42 +22,91 @@ from anyio import to_thread
 from anyio.abc import UNIXSocketStream
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-from agentkit.engine._autopsy import explain_death
 from agentkit.errors import EngineError
 
-_SERVE = Path(__file__).with_name("serve_embedded.py")
+_GUARD = Path(__file__).with_name("guard_engine.py")
 _SOCKET_PATH_BYTES = 100  # a unix socket's path ends at 104 (macOS) or 108 (Linux)
 _LINE_BYTES = 65_536
-_STOP_SECONDS = 10.0  # longer than the guard gives the engine to stop
+_STOP_SECONDS = 5.0  # more than the guard gives the engine to stop
 _POLL_SECONDS = 0.05
-_ENVIRONMENT = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH", "LD_LIBRARY_PATH")
-_ENVIRONMENT_PREFIXES = ("LC_", "OMP_", "GGML_", "CUDA_", "HIP_", "VK_")
+_ENVIRONMENT = frozenset(
+    [
+        "PATH",
+        "HOME",
+        "LANG",
+        "TMPDIR",
+        "VIRTUAL_ENV",
+        "PYTHONPATH",
+        "LD_LIBRARY_PATH",
+        "XDG_CACHE_HOME",
+        "HF_HOME",
+        "HF_ENDPOINT",
+        "HF_HUB_OFFLINE",
+    ]
+)
+_ENVIRONMENT_PREFIXES = (
+    "LC_",
+    "OMP_",
+    "GGML_",
+    "CUDA_",
+    "HIP_",
+    "VK_",
+    "NVIDIA_",
+    "NCCL_",
+    "TORCH",
+    "TRITON_",
+    "SGLANG_",
+    "VLLM_",
+    "FLASHINFER_",
+)
 
 _GONE = (anyio.EndOfStream, anyio.IncompleteRead, anyio.BrokenResourceError)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSpec:
-    """What makes two engines the same one: the weights and how they are run."""
+    """What makes two engines the same one: the weights and how they are run.
+
+    Attributes:
+        options: for the guard and the runner; what is in here makes the engine another one, and
+            can be seen in `ps`.
+        state_dir: where log, lock and socket are.
+        profile: its name, for a person.
+        what: how it is called in messages.
+        explain: what to say of its end, given the exit status, the log and how often it died.
+        stop_seconds: how long it may take to stop.
+        api_key: what clients have to show; made up where empty.
+    """
 
     options: dict[str, Any]
     state_dir: Path
+    profile: str
+    what: str
+    explain: Callable[[int, Path, int], EngineError]
+    stop_seconds: float = 5.0
+    api_key: str = field(default="", repr=False)
 
     @property
     def key(self) -> str:
         """A short name for this engine, the same in every process of the user."""
-        text = json.dumps([self.options, sys.executable], sort_keys=True)
+        same = {name: value for name, value in self.options.items() if name != "port"}
+        text = json.dumps([same, sys.executable], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
     def log(self) -> Path:
         """Where the engine writes."""
-        return self.state_dir / "logs" / f"engine-{self.key}.log"
+        return self.state_dir / "logs" / f"{self.profile}.{self.key}.log"
 
     @property
     def lock(self) -> Path:
         """Locked while a process of this engine lives, or is being started."""
         return self.state_dir / "engines" / f"{self.key}.lock"
+
+    @property
+    def record(self) -> Path:
+        """Tells other commands of the user that it runs."""
+        return self.state_dir / "engines" / f"{self.key}.json"
 
     @property
     def socket(self) -> Path:
@@ -74,6 +123,8 @@ class Lease:
     """An open connection to the guard of an engine; the engine lives while one is open."""
 
     stream: UNIXSocketStream
+    what: str
+    stop_seconds: float
     status: dict[str, Any] = field(default_factory=dict[str, Any])
     _lines: BufferedByteReceiveStream = field(init=False)
 
@@ -89,9 +140,14 @@ class Lease:
         try:
             line = await self._lines.receive_until(b"\n", _LINE_BYTES)
         except _GONE as error:
-            raise EngineError("The embedded engine's guard is gone.") from error
+            raise EngineError(f"{self.what}'s guard is gone.") from error
         self.status = json.loads(line)
         return self.status
+
+    async def say(self, **said: float | bool) -> None:
+        """Send the guard a line; one that is gone is heard of by `next_status`."""
+        with suppress(*_GONE):
+            await self.stream.send(json.dumps(said).encode() + b"\n")
 
     async def give_back(self) -> None:
         """End the lease; return when the engine is gone or others use it."""
@@ -108,7 +164,7 @@ class Lease:
 
 
 @asynccontextmanager
-async def open_lease(spec: EngineSpec, *, keep_alive: float) -> AsyncGenerator[Lease]:
+async def open_lease(spec: EngineSpec) -> AsyncGenerator[Lease]:
     """Share the engine if it runs, start it if it does not.
 
     Raises:
@@ -116,12 +172,10 @@ async def open_lease(spec: EngineSpec, *, keep_alive: float) -> AsyncGenerator[L
     """
     lease = await _find_or_start(spec)
     try:
-        with suppress(*_GONE):  # a guard that is gone is heard of by `next_status`
-            await lease.stream.send(json.dumps({"keep_alive": keep_alive}).encode() + b"\n")
         yield lease
     finally:
         # The last lease waits until the engine is gone; a cancelled caller too, but not for ever.
-        with anyio.move_on_after(_STOP_SECONDS, shield=True) as scope:
+        with anyio.move_on_after(spec.stop_seconds + _STOP_SECONDS, shield=True) as scope:
             with suppress(EngineError):
                 await lease.give_back()
         if scope.cancelled_caught:
@@ -134,18 +188,18 @@ async def _find_or_start(spec: EngineSpec) -> Lease:
     """Return a lease whose first status is known."""
     await to_thread.run_sync(_make_folders, spec)
     while True:
-        found = await _connect(spec)
+        found = await connect_to(spec.socket)
         stream = found or await _start(spec)
         if stream is None:  # another process is starting it, or the one before is not yet gone
             await anyio.sleep(_POLL_SECONDS)
             continue
-        lease = Lease(stream)
+        lease = Lease(stream, spec.what, spec.stop_seconds)
         try:
             await lease.next_status()
         except EngineError:
             await stream.aclose()
             if found is None:  # else we met an engine that was about to stop
-                raise await to_thread.run_sync(explain_death, 1, spec.log) from None
+                raise await to_thread.run_sync(spec.explain, 1, spec.log, 1) from None
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await stream.aclose()
@@ -154,9 +208,10 @@ async def _find_or_start(spec: EngineSpec) -> Lease:
             return lease
 
 
-async def _connect(spec: EngineSpec) -> UNIXSocketStream | None:
+async def connect_to(socket: Path) -> UNIXSocketStream | None:
+    """Return a connection to the guard at `socket`; `None` if there is none."""
     try:
-        return await anyio.connect_unix(spec.socket)
+        return await anyio.connect_unix(socket)
     except (FileNotFoundError, ConnectionRefusedError):
         return None
 
@@ -196,19 +251,29 @@ def _prepare(spec: EngineSpec) -> tuple[socket.socket, int] | None:
 
 def _spawn(spec: EngineSpec, listener: socket.socket, lock_fd: int) -> None:
     given = {
+        "port": 0,
         **spec.options,
         "socket": str(spec.socket),
+        "record": str(spec.record),
+        "folder": str(spec.record.parent),
+        "log": str(spec.log),
         "listener_fd": listener.fileno(),
         "lock_fd": lock_fd,
-        "port": 0,
+        "stop_seconds": spec.stop_seconds,
     }
+    told = {"profile": spec.profile, "what": spec.what, "stop_seconds": spec.stop_seconds}
+    told |= {"socket": str(spec.socket), "log": str(spec.log)}
+    spec.record.write_text(json.dumps(told), encoding="utf-8")
+    environment = _environment()
+    if spec.api_key:
+        environment["AGENTKIT_ENGINE_KEY"] = spec.api_key
     with spec.log.open("wb") as log:
         starter = subprocess.Popen(  # noqa: S603 - our own interpreter and file
-            [sys.executable, "-P", str(_SERVE), json.dumps(given)],
+            [sys.executable, str(_GUARD), json.dumps(given)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env=_environment(),
+            env=environment,
             pass_fds=[listener.fileno(), lock_fd],
             start_new_session=True,
             cwd="/",

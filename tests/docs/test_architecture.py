@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from agentkit.engine import Profile
+from agentkit.engine import Profile, ServerProfile
 
 ROOT = Path(__file__).parents[2]
 PAGES = (
@@ -65,13 +65,17 @@ def test_the_layers_are_drawn_in_the_order_of_the_contract() -> None:
     assert not drawn
 
 
-def test_every_entry_of_a_profile_is_explained() -> None:
+@pytest.mark.parametrize(
+    ("heading", "kind"), [("Model servers", ServerProfile), ("The embedded engine", Profile)]
+)
+def test_every_entry_of_a_profile_is_explained(heading: str, kind: type[BaseModel]) -> None:
+    part = read("launch/README.md").split(f"\n## {heading}\n")[1].split("\n## ")[0]
     explained: set[str] = set()
-    for cell in re.findall(r"^\| (`[a-z\[].*?`) \|", read("launch/README.md"), re.M):
+    for cell in re.findall(r"^\| (`[a-z\[].*?`) \|", part, re.M):
         table = re.search(r"\[([\w.]+)\] ", cell)
         prefix = f"{table[1]}." if table else ""
         explained |= {prefix + name for name in re.findall(r"`(?:\[.+?\] )?(\w+)`", cell)}
-    assert explained == set(entries(Profile)) - {"name"}
+    assert explained == set(entries(kind)) - {"name"}
 
 
 def entries(table: type[BaseModel], prefix: str = "") -> list[str]:

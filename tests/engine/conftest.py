@@ -8,11 +8,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import anyio
 import pytest
 from anyio import to_thread
 
-from agentkit.engine import Profile, Progress, find_profile
+from agentkit.engine import Profile, find_profile
 
 _GGUF_UINT32, _GGUF_INT32, _GGUF_FLOAT32, _GGUF_STRING, _GGUF_ARRAY = 4, 5, 6, 8, 9
 _BYTE_TOKENS = [f"<0x{byte:02X}>" for byte in range(256)]
@@ -108,43 +107,6 @@ def _list(name: str, kind: int, items: list[bytes]) -> bytes:
     return _pair(name, _GGUF_ARRAY, struct.pack("<IQ", kind, len(items)) + b"".join(items))
 
 
-class Reported:
-    """A progress callback that remembers, and lets a test wait for what comes."""
-
-    def __init__(self) -> None:
-        self.seen: list[Progress] = []
-        self._news = anyio.Event()
-
-    def __call__(self, progress: Progress) -> None:
-        self.seen.append(progress)
-        self._news.set()
-        self._news = anyio.Event()
-
-    @property
-    def phases(self) -> list[str]:
-        """The phases, each once in a row."""
-        phases = [progress.phase for progress in self.seen]
-        return [name for n, name in enumerate(phases) if n == 0 or phases[n - 1] != name]
-
-    async def wait_for(self, wanted: Callable[[Progress], bool]) -> Progress:
-        """Return the first progress, past or to come, that is wanted."""
-        while True:
-            for progress in self.seen:
-                if wanted(progress):
-                    return progress
-            await self._news.wait()
-
-    async def wait_for_count(self, wanted: Callable[[Progress], bool], count: int) -> None:
-        """Wait until that many were wanted."""
-        while sum(map(wanted, self.seen)) < count:
-            await self._news.wait()
-
-
-@pytest.fixture
-def reported() -> Reported:
-    return Reported()
-
-
 @dataclass(frozen=True)
 class Watched:
     """A process that is not our child, held so that its end can be waited for."""
@@ -175,7 +137,7 @@ class Processes:
         """Return guard and engine, in this order."""
         guards = list(
             self._find(
-                lambda pid, command: "serve_embedded" in command and str(self._state_dir) in command
+                lambda pid, command: "guard_engine" in command and str(self._state_dir) in command
             )
         )
         families = {str(guard.pid) for guard in guards}

@@ -15,11 +15,13 @@ import pytest
 from anyio import to_thread
 
 from agentkit.engine import Endpoint, Profile, open_embedded
+from agentkit.engine._autopsy import explain_death
 from agentkit.engine._lease import EngineSpec, open_lease
 from agentkit.errors import EngineError
 
 if TYPE_CHECKING:
-    from tests.engine.conftest import Processes, Reported, Watched
+    from tests.conftest import Reported
+    from tests.engine.conftest import Processes, Watched
 
 _CLIENT = """
 import sys, anyio
@@ -276,19 +278,26 @@ def hanging(tmp_path: Path, state_dir: Path) -> EngineSpec:
     pipe = tmp_path / "pipe.gguf"
     os.mkfifo(pipe)
     options = {
+        "runner": "run_llamacpp.py",
         "weights": str(pipe),
         "model": "hanging",
         "context_tokens": 512,
         "slots": 1,
         "threads": 1,
     }
-    return EngineSpec(options, state_dir)
+    return EngineSpec(
+        options=options,
+        state_dir=state_dir,
+        profile="hanging",
+        what="The embedded engine",
+        explain=explain_death,
+    )
 
 
 async def test_leaving_while_the_engine_loads_stops_it(
     hanging: EngineSpec, processes: "Processes"
 ) -> None:
-    async with open_lease(hanging, keep_alive=0.0) as lease:
+    async with open_lease(hanging) as lease:
         assert lease.status["state"] == "loading"
         guard, engine = await _wait_for_engine(processes)
     await guard.wait_until_gone()
@@ -298,7 +307,7 @@ async def test_leaving_while_the_engine_loads_stops_it(
 async def test_a_user_or_guard_killed_while_the_engine_loads_leaves_nothing(
     hanging: EngineSpec, processes: "Processes"
 ) -> None:
-    async with open_lease(hanging, keep_alive=0.0) as lease:
+    async with open_lease(hanging) as lease:
         guard, engine = await _wait_for_engine(processes)
         os.kill(guard.pid, signal.SIGKILL)
         await engine.wait_until_gone()

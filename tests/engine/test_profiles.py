@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from agentkit.engine import Profile, _profiles, find_profile, read_profiles
+from agentkit.engine import Profile, _profile_files, find_profile, read_profiles
 from agentkit.errors import ConfigurationError
 
 GOOD = """
@@ -20,7 +20,7 @@ file = "m.gguf"
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(_profiles, "_SHIPPED", tmp_path)
+    monkeypatch.setattr(_profile_files, "_SHIPPED", tmp_path)
     return tmp_path
 
 
@@ -47,7 +47,7 @@ def test_no_name_means_the_default_which_needs_no_hub() -> None:
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(ConfigurationError, match=r"'nonsense'.*qwen3-4b"):
+    with pytest.raises(ConfigurationError, match=r"'nonsense'.*qwen3-4b-gguf"):
         find_profile("nonsense")
 
 

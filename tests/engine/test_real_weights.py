@@ -10,7 +10,7 @@ from anyio import to_thread
 from agentkit.engine import Profile, find_profile, open_embedded
 
 if TYPE_CHECKING:
-    from tests.engine.conftest import Reported
+    from tests.conftest import Reported
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from agentkit.engine import Profile, ensure_weights
 from agentkit.errors import WeightsError
 
 if TYPE_CHECKING:
-    from tests.engine.conftest import Reported
+    from tests.conftest import Reported
 
 _PARTS = (b"first part " * 1000, b"the second, " * 500)
 _CONTENT = b"".join(_PARTS)

@@ -3,11 +3,15 @@
 Run by path, so that nothing but the standard library is imported. The starter passes a listening
 unix socket and the engine's lock, both open. A connection to the socket is a lease: the kernel
 drops it with the process that holds it, however that process ends. The lock is held by this
-process and by the engine, so it is free exactly when both are gone.
+process and by the engine's runner, so it is free exactly when both are gone.
 
-Each lease is told, as lines of JSON, `{"state": …}`: "loading", "ready" (with `url` and
-`api_key`), "restarting", "failed" (with `code`, the exit status) or "stopping". It may send one
-line, `{"keep_alive": seconds}`: how long the engine outlives it. Closing ends the lease.
+Each lease is told, as lines of JSON, `{"state": …}`: "loading" (with its `stage`, where the engine
+tells one), "ready" (with `url` and `api_key`), "restarting", "failed" (with `code`, the exit
+status) or "stopping". It may send lines: `{"keep_alive": seconds}`, how long the engine outlives
+it, or `{"stop": true}`, which ends the engine whoever uses it. Closing ends the lease.
+
+The engine itself is a child of its runner, `run_llamacpp.py` or `run_server.py`. A runner that is
+killed leaves nothing either: its orphans come to this process, which kills them.
 """
 
 import contextlib
@@ -28,10 +32,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from process_tree import adopt_orphans, kill_all
+
 _RESTARTS = 2  # deaths forgiven while they come within _FORGET_SECONDS of the one before
 _FORGET_SECONDS = 600.0
 _BACKOFF_SECONDS = 0.5
-_STOP_SECONDS = 5.0
 # Threads that spin while they wait take the processor from the one they wait for: on two cores with
 # other work, 0.6 to 1.8 tokens a second; with threads that sleep, 8.
 _CALM = {"OMP_WAIT_POLICY": "PASSIVE"}
@@ -44,7 +49,10 @@ def main() -> None:
     if os.fork():
         os._exit(0)  # the starter reaps this one; the guard is nobody's child
     os.setsid()
+    adopt_orphans()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if key := os.environ.pop("AGENTKIT_ENGINE_KEY", ""):
+        options["api_key"] = key
     guard = _Guard(options, socket.socket(fileno=options.pop("listener_fd")))
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(signum, _leave)
@@ -79,6 +87,12 @@ class _Guard:
     idle_until: float = 0.0
     restart_at: float | None = None
     deaths: list[float] = field(default_factory=list)
+    said: bytes = b""
+    group: int | None = None
+    code: int | None = None
+    was_ready: bool = False
+    unwanted: bool = False
+    since: float = field(default_factory=time.time)
 
     def run(self) -> None:
         """Serve leases until the last is gone, the engine is lost or the socket file removed."""
@@ -98,8 +112,9 @@ class _Guard:
 
     def close(self) -> None:
         """Stop the engine; leases end when this process does, which tells their holders so."""
-        with contextlib.suppress(OSError):
-            Path(self.options["socket"]).unlink()
+        for name in ("socket", "record"):
+            with contextlib.suppress(OSError):
+                Path(self.options[name]).unlink()
         if self.status["state"] != "failed":
             self._change({"state": "stopping"})
         engine = self.engine
@@ -107,13 +122,16 @@ class _Guard:
             return
         engine.terminate()
         try:
-            engine.wait(_STOP_SECONDS)
+            engine.wait(self.options["stop_seconds"])
         except subprocess.TimeoutExpired:
             engine.kill()
             engine.wait()
+        kill_all(self.group)
 
     def _wanted(self) -> bool:
-        if self.status["state"] == "failed" or not Path(self.options["socket"]).exists():
+        if self.unwanted or self.status["state"] == "failed":
+            return False
+        if not Path(self.options["socket"]).exists():
             return False
         return bool(self.leases) or time.monotonic() < self.idle_until
 
@@ -146,10 +164,11 @@ class _Guard:
         if not piece:
             self._drop(lease)
             return
-        lease.heard += piece
-        if lease.heard.endswith(b"\n"):
-            lease.keep_alive = float(json.loads(lease.heard)["keep_alive"])
-            lease.heard = b""
+        *lines, lease.heard = (lease.heard + piece).split(b"\n")
+        for line in lines:
+            said = json.loads(line)
+            lease.keep_alive = float(said.get("keep_alive", lease.keep_alive))
+            self.unwanted = self.unwanted or bool(said.get("stop"))
 
     def _drop(self, lease: _Lease) -> None:
         if lease not in self.leases:
@@ -170,8 +189,9 @@ class _Guard:
             _send(lease.connection, status)
 
     def _start(self) -> None:
+        self.said, self.code = b"", None
         self.engine = subprocess.Popen(  # noqa: S603 - our own interpreter and file
-            [sys.executable, "-P", str(Path(__file__).with_name("run_llamacpp.py"))],
+            [sys.executable, str(Path(__file__).with_name(self.options["runner"]))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             pass_fds=[self.options["lock_fd"]],
@@ -188,40 +208,57 @@ class _Guard:
         engine = self.engine
         if engine is None or engine.stdout is None:  # pragma: no cover - unregistered before
             return
-        line = engine.stdout.readline()
-        if line:
-            url = str(json.loads(line)["url"])
-            self.options["port"] = urlsplit(url).port  # a restart keeps the address
-            if _healthy(url):
-                self._change({"state": "ready", "url": url, "api_key": self.options["api_key"]})
-            else:
-                engine.kill()
+        piece = os.read(engine.stdout.fileno(), 65_536)
+        if not piece:
+            self.selector.unregister(engine.stdout)
+            self._bury(engine)
             return
-        self.selector.unregister(engine.stdout)
-        self._bury(engine)
+        *lines, self.said = (self.said + piece).split(b"\n")
+        for line in lines:
+            self._understand(engine, json.loads(line))
+
+    def _understand(self, engine: subprocess.Popen[bytes], said: dict[str, Any]) -> None:
+        self.group = said.get("group", self.group)
+        self.code = said.get("code", self.code)
+        self.options["port"] = said.get("port", self.options["port"])  # a restart keeps the address
+        if "stage" in said:
+            self._change({"state": "loading", "stage": said["stage"]})
+        if "url" not in said:
+            return
+        url = str(said["url"])
+        self.options["port"] = urlsplit(url).port
+        if "ready_path" in self.options or _healthy(url):  # else the runner has not looked itself
+            self.was_ready = True
+            self._change({"state": "ready", "url": url, "api_key": self.options["api_key"]})
+        else:
+            engine.kill()
 
     def _bury(self, engine: subprocess.Popen[bytes]) -> None:
-        code = engine.wait()
+        ended = engine.wait()
+        code = ended if self.code is None else self.code
+        kill_all(self.group)
         for pipe in (engine.stdin, engine.stdout):
             if pipe is not None:
                 with contextlib.suppress(OSError):
                     pipe.close()
-        self.engine = None
-        was_ready = bool(self.options["port"])
+        self.engine = self.group = None
         now = time.monotonic()
         self.deaths = [at for at in self.deaths if now - at < _FORGET_SECONDS] + [now]
-        if not was_ready or len(self.deaths) > _RESTARTS:  # what never ran is not tried again
-            self._change({"state": "failed", "code": code, "deaths": len(self.deaths)})
+        if not self.was_ready or len(self.deaths) > _RESTARTS:  # what never ran is not tried again
+            self._change({"state": "failed", "code": code})
             return
         self.restart_at = now + _BACKOFF_SECONDS * 2 ** (len(self.deaths) - 1)
         self._change({"state": "restarting", "code": code})
 
     def _change(self, status: dict[str, Any]) -> None:
-        self.status = {**status, "guard_pid": os.getpid(), "engine_pid": self._engine_pid()}
+        self.status = {
+            **status,
+            "guard_pid": os.getpid(),
+            "engine_pid": self.group or (self.engine.pid if self.engine else None),
+            "since": self.since,
+            "deaths": len(self.deaths),
+        }
         self._tell(self.status)
-
-    def _engine_pid(self) -> int | None:
-        return self.engine.pid if self.engine else None
 
 
 def _send(connection: socket.socket, status: dict[str, Any]) -> None:

@@ -1,0 +1,85 @@
+"""What a model server is busy with: asked of the server, in its own way."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+
+_SECONDS = 5.0
+_METRIC = re.compile(r"^(?:sglang|vllm|smg)[:_]([\w:]+?)(?:\{[^}]*\})? ([-+.\deE]+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loads:
+    """How busy a server is; `None` where it does not say.
+
+    Attributes:
+        running: requests that are being answered.
+        queued: requests that wait.
+        token_usage: share of the KV cache that is in use, 0 to 1.
+        cache_hit_rate: share of the prompt tokens of late that the prefix cache served, 0 to 1.
+        throughput: tokens a second that are being written.
+        cache_tokens: that the KV cache holds.
+    """
+
+    running: int | None = None
+    queued: int | None = None
+    token_usage: float | None = None
+    cache_hit_rate: float | None = None
+    throughput: float | None = None
+    cache_tokens: int | None = None
+
+
+async def read_loads(url: str, api_key: str = "") -> Loads:
+    """Ask the server at `url`, which has no `/v1`; what it does not say is `None`.
+
+    SGLang has `/v1/loads`; others `/metrics`, where it is switched on.
+    """
+    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    try:
+        async with httpx2.AsyncClient(timeout=_SECONDS, headers=headers, trust_env=False) as client:
+            answer = await client.get(f"{url}/v1/loads", params={"include": "core"})
+            if answer.is_success:
+                return _from_loads(answer.json())
+            answer = await client.get(f"{url}/metrics")
+            return _from_metrics(answer.text) if answer.is_success else Loads()
+    except (httpx2.HTTPError, ValueError, LookupError, TypeError):
+        return Loads()
+
+
+def _from_loads(answer: Mapping[str, Any]) -> Loads:
+    """Add up the ranks of a server: each has a cache of its own."""
+    ranks: list[Mapping[str, Any]] = answer["loads"]
+    return Loads(
+        running=sum(int(rank["num_running_reqs"]) for rank in ranks),
+        queued=sum(int(rank["num_waiting_reqs"]) for rank in ranks),
+        token_usage=max(float(rank["token_usage"]) for rank in ranks),
+        cache_hit_rate=max(float(rank["cache_hit_rate"]) for rank in ranks),
+        throughput=sum(float(rank["gen_throughput"]) for rank in ranks),
+        cache_tokens=sum(int(rank["max_total_num_tokens"]) for rank in ranks),
+    )
+
+
+def _from_metrics(text: str) -> Loads:
+    found = {name: float(value) for name, value in _METRIC.findall(text)}
+
+    def first(*names: str) -> float | None:
+        return next((found[name] for name in names if name in found), None)
+
+    running, queued = (
+        first("num_running_reqs", "num_requests_running"),
+        first("num_queue_reqs", "num_requests_waiting"),
+    )
+    queries, hits = first("prefix_cache_queries_total"), first("prefix_cache_hits_total")
+    rate = hits / queries if queries and hits is not None else first("cache_hit_rate")
+    tokens = first("max_total_num_tokens")
+    return Loads(
+        running=None if running is None else int(running),
+        queued=None if queued is None else int(queued),
+        token_usage=first("token_usage", "kv_cache_usage_perc", "gpu_cache_usage_perc"),
+        cache_hit_rate=rate,
+        throughput=first("gen_throughput"),
+        cache_tokens=None if tokens is None else int(tokens),
+    )

@@ -1,0 +1,1 @@
+"""Stands for SGLang where that is not installed."""
