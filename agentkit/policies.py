@@ -77,7 +77,9 @@ class Limits:
         parallel_calls: tools running at the same time.
         repeats: same call with the same result in a row before the run is stopped as a loop.
         corrections: how often in a row the model is told that its output cannot be used.
-        answer_tokens: completion tokens of one step.
+        answer_tokens: completion tokens of one step, thinking included.
+        thinking_tokens: of these for thinking, where the server can hold the model to it (SGLang
+            with `--enable-strict-thinking`).
         result_chars: longest tool result handed to the model; head and tail are kept.
     """
 
@@ -88,12 +90,12 @@ class Limits:
     repeats: int = 3
     corrections: int = 3
     answer_tokens: int = 4096
+    thinking_tokens: int | None = None
     result_chars: int = 16_000
 
     def __post_init__(self) -> None:
-        _check(
-            "limits", self, steps=1, parallel_calls=1, repeats=2, answer_tokens=1, result_chars=100
-        )
+        least = {"steps": 1, "parallel_calls": 1, "repeats": 2, "result_chars": 100}
+        _check("limits", self, answer_tokens=1, thinking_tokens=1, **least)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

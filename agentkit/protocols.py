@@ -40,6 +40,7 @@ class ModelRequest:
         thinking: "auto" leaves it to the model's preset.
         schema: the answer's JSON schema, for a step that must give an object.
         max_tokens: limit of the completion.
+        thinking_tokens: limit of the thinking in it, where the server can hold it to one.
         timeouts: the clocks `connect`, `first_token`, `idle` and `model` apply.
         conversation_id: fixed-length id; keeps requests of a conversation on one cache.
         varied: another try at what failed, for which a small model is sampled as widely as its
@@ -52,6 +53,7 @@ class ModelRequest:
     thinking: Thinking = "auto"
     schema: Mapping[str, Any] | None = None
     max_tokens: int | None = None
+    thinking_tokens: int | None = None
     timeouts: Timeouts = field(default_factory=Timeouts)
     conversation_id: str = ""
     varied: bool = False

@@ -3,9 +3,11 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import httpx2
+from anyio import to_thread
 
 _SECONDS = 5.0
 _METRIC = re.compile(r"^(?:sglang|vllm|smg)[:_]([\w:]+?)(?:\{[^}]*\})? ([-+.\deE]+)$", re.MULTILINE)
@@ -38,8 +40,9 @@ async def read_loads(url: str, api_key: str = "") -> Loads:
     SGLang has `/v1/loads`; others `/metrics`, where it is switched on.
     """
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    make = partial(httpx2.AsyncClient, timeout=_SECONDS, headers=headers, trust_env=False)
     try:
-        async with httpx2.AsyncClient(timeout=_SECONDS, headers=headers, trust_env=False) as client:
+        async with await to_thread.run_sync(make) as client:  # it reads certificates from disk
             answer = await client.get(f"{url}/v1/loads", params={"include": "core"})
             if answer.is_success:
                 return _from_loads(answer.json())

@@ -70,6 +70,7 @@ async def ask(
         thinking=state.thinking_in(phase, usually) if thinking is None else thinking,
         schema=schema,
         max_tokens=state.policy.limits.answer_tokens,
+        thinking_tokens=state.policy.limits.thinking_tokens,
         timeouts=state.policy.timeouts,
         conversation_id=state.conversation_id,
         varied=varied,

@@ -3,20 +3,27 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
+from agentkit.errors import ContextOverflowError
 from agentkit.messages import Finish, JsonObject, ModelTurn, ToolCall
 from agentkit.models._calls import as_written, read_calls
 from agentkit.models._dialects import Dialect
 from agentkit.models._identity import Habit
 from agentkit.models._kit import ToolMemo, schemas_by_name
+from agentkit.models._prefix import PrefixWatch, Prompt
 from agentkit.models._presets import SMALL, Mode, mode_of, sampling_of
 from agentkit.models._rescue import is_leftover, rescue, tidy
 from agentkit.models._turn import TurnBuilder
-from agentkit.models._wire import Encoder
+from agentkit.models._wire import Encoder, written_by_model
 from agentkit.protocols import Emit, ModelProfile, ModelRequest
 
 if TYPE_CHECKING:
     from agentkit.models._endpoint import Endpoint
+
+_MARGIN = 8  # tokens, between what is counted here and what the server may add
+_LEAST_ANSWER = 64  # below, an answer is not worth asking for
+_LOST_TOKENS, _LOST_SHARE = 4, 20  # tags, spaces and escapes that a server writes in its own way
 
 _FINISHES: dict[str, Finish] = {
     "tool_calls": "tool_calls",
@@ -47,6 +54,13 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True)
+class _Asked:
+    request: ModelRequest
+    mode: Mode
+    prompt: Prompt
+
+
+@dataclass(frozen=True, slots=True)
 class _Reading:
     turn: ModelTurn
     lost: bool = False
@@ -64,6 +78,7 @@ class ServerModel:
         self._dialect = dialect
         self._sampling = sampling
         self._encoder = Encoder(dialect, profile.name)
+        self._watch = PrefixWatch()
         self._schemas: ToolMemo[dict[str, Mapping[str, Any]]] = ToolMemo(schemas_by_name)
         self._presets = {
             (thinks, varied): self._preset(thinks=thinks, varied=varied)
@@ -77,45 +92,109 @@ class ServerModel:
         return self._profile
 
     async def ask(self, request: ModelRequest, emit: Emit) -> ModelTurn:
-        """Ask once, streaming pieces to `emit`; see `agentkit.protocols.Model`."""
+        """Ask once, streaming pieces to `emit`; see `agentkit.protocols.Model`.
+
+        Raises:
+            ContextOverflowError: the prompt does not fit; nothing was sent.
+        """
         mode = self._mode(request)
+        prompt = self._encoder.prompt(request)
+        if request.tools and (broken := self._watch.look(request.conversation_id, prompt)):
+            emit("notice", broken)
+        asked = _Asked(await self._fitted(request, mode, prompt), mode, prompt)
         builder = TurnBuilder(emit, self._endpoint.base_url)
-        await self._send(request, mode, builder, streams=True)
+        await self._send(asked, builder, streams=True)
         reading = self._read(builder, request)
-        if reading.lost:
-            return await self._ask_whole(request, mode, reading.turn, emit)
+        if usage := reading.turn.usage.prompt_tokens:
+            self._watch.counted(request.conversation_id, prompt, usage)
+        if reading.lost or await self._is_short(asked, builder, reading.turn):
+            return await self._ask_whole(asked, reading.turn, emit)
         if reading.notice:
             emit("notice", reading.notice)
         return reading.turn
 
-    async def _send(
-        self, request: ModelRequest, mode: Mode, builder: TurnBuilder, *, streams: bool
-    ) -> None:
-        preset = self._presets[mode.thinks, request.varied]
+    async def _fitted(self, request: ModelRequest, mode: Mode, prompt: Prompt) -> ModelRequest:
+        """Return the request with no more tokens for the answer than the context has left.
+
+        A server refuses what might not fit. Its tokens are counted, by the server, where their
+        number of bytes leaves a doubt.
+
+        Raises:
+            ContextOverflowError: there is no room for an answer.
+        """
+        context, wanted = self._profile.context_tokens, request.max_tokens
+        if context is None or wanted is None:
+            return request
+        if self._watch.at_most(request.conversation_id, prompt) + wanted <= context:
+            return request
+        path = self._dialect.counts_at
+        tokens = (
+            await self._endpoint.count(path, self._encoder.counting(prompt, mode)) if path else None
+        )
+        if tokens is None:
+            return request  # the server will say
+        self._watch.counted(request.conversation_id, prompt, tokens)
+        room = context - tokens - _MARGIN
+        if room < _LEAST_ANSWER:
+            raise ContextOverflowError(
+                f"The prompt has {tokens:,} tokens; {self._profile.name} has room for {context:,}, "
+                "the answer included.",
+                hint="Start a new conversation, shorten tool results or start the server with more.",
+            )
+        return request if wanted <= room else replace(request, max_tokens=room)
+
+    async def _is_short(self, asked: _Asked, builder: TurnBuilder, turn: ModelTurn) -> bool:
+        """Tell whether arguments were lost on the way although what came of them can be read.
+
+        SGLang's parser completes what it cannot read: `{"text": "a⏎b"}`, with a bare newline, came
+        as `{"text": "a"}`, finished like any call. Where no grammar forbids such JSON, what came is
+        counted and held to what the model wrote.
+        """
+        written = turn.usage.completion_tokens
+        doubtful = self._dialect.loses_arguments and turn.tool_calls and turn.finish == "tool_calls"
+        if not doubtful or not written or self._encoder.is_held(asked.request.tools):
+            return False
+        calls = [(call.name, call.arguments) for call in builder.calls]
+        text = written_by_model(builder.thinking, builder.text, calls)
+        came = await self._endpoint.count(
+            self._dialect.counts_at, self._encoder.counting_text(text)
+        )
+        return came is not None and written - came > _LOST_TOKENS + written // _LOST_SHARE
+
+    async def _send(self, asked: _Asked, builder: TurnBuilder, *, streams: bool) -> None:
+        request = asked.request
+        rid = uuid4().hex if self._dialect.aborts else ""  # of one length: a prefix aborts too
+        body = self._encoder.body(
+            request,
+            asked.mode,
+            self._presets[asked.mode.thinks, request.varied],
+            prompt=asked.prompt,
+            rid=rid,
+            stream=streams,
+        )
         await self._endpoint.ask(
-            self._encoder.body(request, mode, preset, stream=streams),
+            body,
             builder,
             request.timeouts,
             routing_key=request.conversation_id if self._dialect.routing_header else "",
+            rid=rid,
             streams=streams,
             last=self._dialect.one_answer_a_connection,
         )
 
-    async def _ask_whole(
-        self, request: ModelRequest, mode: Mode, cut: ModelTurn, emit: Emit
-    ) -> ModelTurn:
+    async def _ask_whole(self, asked: _Asked, cut: ModelTurn, emit: Emit) -> ModelTurn:
         """Ask the same again without streaming, where the server's parser sees the whole text."""
         emit("notice", "The server lost the arguments of a call while streaming; asked again.")
         builder = TurnBuilder(_silent, self._endpoint.base_url)
-        await self._send(request, mode, builder, streams=False)
-        reading = self._read(builder, request)
+        await self._send(asked, builder, streams=False)
+        reading = self._read(builder, asked.request)
         usage = cut.usage + reading.turn.usage
         if reading.turn.tool_calls:
             return replace(reading.turn, usage=usage)
         if reading.turn.text:
             emit("text", reading.turn.text)
             return replace(reading.turn, usage=usage)
-        return replace(cut, usage=usage)
+        return replace(_without_calls(cut), usage=usage)
 
     def _read(self, builder: TurnBuilder, request: ModelRequest) -> _Reading:
         finish = self._finish(builder, request)
@@ -167,6 +246,20 @@ def _turn(
         finish=finish,
         usage=builder.usage,
         problem=problem,
+    )
+
+
+def _without_calls(turn: ModelTurn) -> ModelTurn:
+    """Return a turn whose calls came without all of their arguments, and could not be had whole."""
+    if not turn.tool_calls:
+        return turn
+    names = ", ".join(call.name for call in turn.tool_calls)
+    return replace(
+        turn,
+        tool_calls=(),
+        finish="stop",
+        problem=f"The arguments of {names} could not be read as JSON. Nothing was run. Write the "
+        "call again, with every quote and newline escaped.",
     )
 
 

@@ -23,6 +23,12 @@ class Dialect:
         strict_schema: whether any schema can be enforced; OpenAI's own strict mode wants special ones.
         hides_length: whether a call cut by the token limit is reported as finished.
         one_answer_a_connection: whether a connection cannot be used again after a streamed answer.
+        thinking_budget: whether `custom_params` can limit the thinking; SGLang ignores it silently
+            where it runs without `--enable-strict-thinking`.
+        aborts: whether a request has an id by which `/abort_request` ends it.
+        counts_at: where the tokens of a prompt are counted, from the root of the server.
+        loses_arguments: whether a stream may bring arguments that are valid JSON and not all that
+            the model wrote, where no grammar holds them.
     """
 
     backend: str
@@ -35,6 +41,10 @@ class Dialect:
     strict_schema: bool = True
     hides_length: bool = False
     one_answer_a_connection: bool = False
+    thinking_budget: bool = False
+    aborts: bool = False
+    counts_at: str = ""
+    loses_arguments: bool = False
 
     def response_format(self, schema: JsonObject) -> JsonObject:
         """Return the request field that holds an answer to `schema`."""
@@ -50,11 +60,16 @@ SGLANG = Dialect(
     strict_tools=True,
     sends_none=False,
     routing_header=True,
+    thinking_budget=True,
+    aborts=True,
+    counts_at="/v1/tokenize",
+    loses_arguments=True,
 )
 VLLM = Dialect(
     backend="vllm",
     reasoning_field="reasoning",
     hides_length=True,  # vllm-project/vllm issue 53269
+    counts_at="/tokenize",
 )
 LLAMACPP = Dialect(
     backend="llamacpp",
@@ -62,6 +77,7 @@ LLAMACPP = Dialect(
     # It promises "Keep-Alive: timeout=5" and closes after about every second streamed answer, without
     # a word: of 150 requests one after the other, 73 found a connection that was being closed.
     one_answer_a_connection=True,
+    counts_at="/v1/chat/completions/input_tokens",
 )
 OPENAI = Dialect(
     backend="openai",

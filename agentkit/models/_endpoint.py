@@ -5,7 +5,7 @@ Importing this module imports openai, so nothing imports it before a pool is ope
 
 import re
 from collections.abc import Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from functools import lru_cache
 from typing import Any, cast
 
@@ -24,6 +24,7 @@ from agentkit.models._errors import (
     not_an_answer,
     unavailable,
 )
+from agentkit.models._json import is_object
 from agentkit.models._sse import SseSplitter
 from agentkit.models._turn import TurnBuilder
 from agentkit.policies import Timeouts
@@ -39,6 +40,8 @@ FOREIGN = (
 """What the HTTP client may raise; aiohttp's transport does not translate all of its own."""
 
 _CLOSE_SECONDS = 2.0
+_ABORT_SECONDS = 2.0
+_COUNT_SECONDS = 5.0
 _KEEP_ALIVE = 4.0  # servers close idle ones after 5 s (uvicorn, so SGLang and vLLM): be first
 _STALE_CONNECTIONS = 3
 _CONNECTIONS = 100_000  # the scheduler of runs is the limit, not the pool
@@ -94,6 +97,7 @@ class Endpoint:
         if api_key is not None:
             authorization = f"Bearer {api_key}"
         self._authorization = {"Authorization": authorization} if authorization else {}
+        self._json_headers = {"Content-Type": "application/json", **self._authorization}
         self._headers: dict[str, str | Omit] = _HEADERS | self._authorization
         if not authorization:
             self._headers["Authorization"] = Omit()
@@ -116,16 +120,22 @@ class Endpoint:
         timeouts: Timeouts,
         *,
         routing_key: str = "",
+        rid: str = "",
         streams: bool = True,
         last: bool = False,
     ) -> None:
         """Send `body` and feed the answer to `builder`.
+
+        Where the answer is not waited for any more, by a clock or a cancellation, the connection is
+        closed, and the server told by the id too: without streaming it would notice after seconds
+        only, and behind a proxy perhaps never.
 
         Args:
             body: the request as JSON.
             builder: gets the pieces of the answer.
             timeouts: the clocks of the request.
             routing_key: names the conversation to a cache-aware router.
+            rid: id of the request, where the server can abort it.
             streams: whether `body` asks for a stream.
             last: whether the connection is given up after this answer.
 
@@ -135,12 +145,18 @@ class Endpoint:
         clocks = Clocks(timeouts)
         if not streams:
             clocks.only_total()
+        headers = self._headers_for(routing_key, last=last)
         with clocks.scope:
-            response = await self._post(body, timeouts, self._headers_for(routing_key, last=last))
             try:
-                await self._receive(response, builder, clocks)
-            finally:
-                await _close(response)
+                response = await self._post(body, timeouts, headers)
+                try:
+                    await self._receive(response, builder, clocks)
+                finally:
+                    await _close(response)
+            except anyio.get_cancelled_exc_class():
+                if rid and not builder.finish:
+                    await self._abort(rid)
+                raise
         if builder.error is not None:
             raise builder.error
         if builder.finish:
@@ -148,6 +164,25 @@ class Endpoint:
         if clocks.scope.cancelled_caught:
             raise clocks.error(self.base_url)
         raise self._truncated(builder)
+
+    async def count(self, path: str, body: bytes) -> int | None:
+        """Return how many tokens the server makes of a prompt; `None` if it does not say."""
+        url = self.base_url.rstrip("/").removesuffix("/v1") + path
+        with anyio.move_on_after(_COUNT_SECONDS):
+            try:
+                answer = await self._http.post(url, content=body, headers=self._json_headers)
+                said: Any = from_json(answer.content) if answer.is_success else {}
+            except (*FOREIGN, ValueError):
+                return None
+            count = said.get("count", said.get("input_tokens")) if is_object(said) else None
+            return count if isinstance(count, int) else None
+        return None
+
+    async def _abort(self, rid: str) -> None:
+        url = self.base_url.rstrip("/").removesuffix("/v1") + "/abort_request"
+        with anyio.move_on_after(_ABORT_SECONDS, shield=True), suppress(*FOREIGN):
+            body = b'{"rid":"%s"}' % rid.encode()
+            await self._http.post(url, content=body, headers=self._json_headers)
 
     async def _post(
         self, body: bytes, timeouts: Timeouts, headers: Mapping[str, str | Omit]

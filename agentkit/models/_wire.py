@@ -1,7 +1,6 @@
 """Writes requests as bytes; what was written once is kept as long as its message lives."""
 
-from collections.abc import Mapping, Sequence
-from itertools import chain
+from collections.abc import Iterable, Mapping
 from json import dumps
 from typing import Any
 
@@ -19,6 +18,7 @@ from agentkit.messages import (
 from agentkit.models._dialects import Dialect
 from agentkit.models._kit import ToolMemo
 from agentkit.models._memo import IdentityMemo
+from agentkit.models._prefix import Prompt
 from agentkit.models._presets import Mode
 from agentkit.models._schemas import for_grammar, grammar_holds
 from agentkit.protocols import ModelRequest
@@ -43,52 +43,75 @@ class Encoder:
         self._dialect = dialect
         self._head = b'{"model":' + to_bytes(model) + b',"messages":['
         self._tools = ToolMemo(self._write_tools)
-        self._plain: IdentityMemo[Message, bytes] = IdentityMemo(self._write_plain)
-        self._thoughtful: IdentityMemo[Message, bytes] = IdentityMemo(self._write_thoughtful)
+        self._lines: IdentityMemo[Message, bytes] = IdentityMemo(self._write)
+
+    def prompt(self, request: ModelRequest) -> Prompt:
+        """Return what becomes the prompt; within a conversation these bytes only grow.
+
+        Thinking goes back with every turn. Qwen's template shows that of the turns after the last
+        user message, which is what the prefix cache needs, and leaves out the rest by itself.
+        """
+        tools = self._tools.get(request.tools) if request.tools else b""
+        return Prompt.of(tools, self._lines.many(request.messages))
 
     def body(
-        self, request: ModelRequest, mode: Mode, sampling: JsonObject, *, stream: bool = True
+        self,
+        request: ModelRequest,
+        mode: Mode,
+        sampling: JsonObject,
+        *,
+        prompt: Prompt | None = None,
+        rid: str = "",
+        stream: bool = True,
     ) -> bytes:
         """Return the body of a request; fields that are not set are left out, never null."""
-        parts = [self._head, b",".join(self._messages(request.messages)), b"]"]
-        if request.tools:
-            parts.append(self._tools.get(request.tools))
+        prompt = prompt or self.prompt(request)
+        parts = [self._head, b",".join(prompt.messages), b"]", prompt.tools]
         if stream:
             parts.append(_STREAM)
+        if rid:
+            parts.append(b',"rid":"%s"' % rid.encode())
         parts.append(_fields(sampling))
         parts.append(_fields(self._options(request, mode)))
         parts.append(b"}")
         return b"".join(parts)
 
-    def _messages(self, messages: Sequence[Message]) -> chain[bytes]:
-        # Qwen's template shows thinking only after the last user message; sending it for earlier
-        # turns would be bytes for nothing, leaving it out here would break the prefix cache.
-        start = _after_last_user(messages)
-        return chain(
-            self._plain.many(messages[:start]),
-            self._thoughtful.many(messages[start:]),
-        )
+    def counting(self, prompt: Prompt, mode: Mode) -> bytes:
+        """Return the body of a request to count the tokens of a prompt."""
+        parts = [self._head, b",".join(prompt.messages), b"]", prompt.tools]
+        return b"".join([*parts, _fields(self._template_options(mode)), b"}"])
+
+    def counting_text(self, text: str) -> bytes:
+        """Return the body of a request to count the tokens of a text as it is."""
+        return self._head.partition(b',"messages"')[0] + b',"prompt":' + to_bytes(text) + b"}"
+
+    def is_held(self, tools: tuple[ToolSpec, ...]) -> bool:
+        """Tell whether a grammar makes sure that calls of these tools are JSON.
+
+        SGLang holds all calls to JSON as soon as one tool is strict.
+        """
+        return self._dialect.strict_tools and any(grammar_holds(tool.parameters) for tool in tools)
 
     def _options(self, request: ModelRequest, mode: Mode) -> JsonObject:
         options: JsonObject = {}
         if request.max_tokens is not None:
             options["max_tokens"] = request.max_tokens
-        if mode.switch is not None and self._dialect.template_switch:
-            options["chat_template_kwargs"] = {"enable_thinking": mode.switch}
+        options |= self._template_options(mode)
+        if request.thinking_tokens is not None and mode.thinks and self._dialect.thinking_budget:
+            options["custom_params"] = {"thinking_budget": request.thinking_tokens}
         if request.schema is not None:
             options["response_format"] = self._dialect.response_format(for_grammar(request.schema))
         elif request.tools and _sends_choice(request, self._dialect):
             options["tool_choice"] = request.tool_choice
         return options
 
-    def _write_plain(self, message: Message) -> bytes:
-        return to_bytes(_as_wire(message, None))
+    def _template_options(self, mode: Mode) -> JsonObject:
+        if mode.switch is None or not self._dialect.template_switch:
+            return {}
+        return {"chat_template_kwargs": {"enable_thinking": mode.switch}}
 
-    def _write_thoughtful(self, message: Message) -> bytes:
-        field = self._dialect.reasoning_field
-        if field is None or not isinstance(message, ModelTurn) or not message.thinking:
-            return self._plain.one(message)
-        return to_bytes(_as_wire(message, field))
+    def _write(self, message: Message) -> bytes:
+        return to_bytes(_as_wire(message, self._dialect.reasoning_field))
 
     def _write_tools(self, tools: tuple[ToolSpec, ...]) -> bytes:
         return b',"tools":' + to_bytes([self._tool(tool) for tool in tools])
@@ -110,13 +133,6 @@ def _sends_choice(request: ModelRequest, dialect: Dialect) -> bool:
     return request.tool_choice == "required"  # "auto" is every server's default
 
 
-def _after_last_user(messages: Sequence[Message]) -> int:
-    for index in range(len(messages) - 1, -1, -1):
-        if isinstance(messages[index], UserMessage):
-            return index + 1
-    return 0
-
-
 def _as_wire(message: Message, reasoning_field: str | None) -> JsonObject:
     if isinstance(message, ToolResult):
         return {"role": "tool", "tool_call_id": message.call_id, "content": message.text}
@@ -127,7 +143,7 @@ def _as_wire(message: Message, reasoning_field: str | None) -> JsonObject:
 
 def _turn_as_wire(turn: ModelTurn, reasoning_field: str | None) -> JsonObject:
     wire: JsonObject = {"role": "assistant", "content": turn.text.strip("\n")}
-    if reasoning_field is not None:
+    if reasoning_field is not None and turn.thinking:
         wire[reasoning_field] = turn.thinking.strip("\n")
     if turn.tool_calls:
         wire["tool_calls"] = [
@@ -139,6 +155,20 @@ def _turn_as_wire(turn: ModelTurn, reasoning_field: str | None) -> JsonObject:
             for call in turn.tool_calls
         ]
     return wire
+
+
+def written_by_model(thinking: str, text: str, calls: Iterable[tuple[str, str]]) -> str:
+    r"""Return a turn as a Qwen3 writes it: thinking, text, and calls by name and arguments.
+
+    >>> written_by_model("Hm.", "Yes.", [])
+    '<think>\nHm.\n</think>\n\nYes.'
+    """
+    written = [
+        f'<tool_call>\n{{"name": {dumps(name)}, "arguments": {arguments}}}\n</tool_call>'
+        for name, arguments in calls
+    ]
+    thought = f"<think>\n{thinking}\n</think>\n\n" if thinking else ""
+    return thought + "\n".join([*([text] if text else []), *written])
 
 
 def legal_arguments(text: str) -> str:

@@ -8,6 +8,7 @@ from aiohttp import web
 
 from agentkit.testing._delivery import json_response
 from agentkit.testing._prompt import prompt_of, size_of
+from agentkit.testing._tokens import pieces
 
 if TYPE_CHECKING:
     from agentkit.testing.fake_sglang import FakeSGLang
@@ -153,8 +154,10 @@ class _Routes:
     async def tokenize(self, request: web.Request) -> web.Response:
         """Count about; `approximate`, which the real server does not send, says so."""
         body = await request.json()
-        messages = body.get("messages") or [{"role": "user", "content": body.get("prompt", "")}]
-        count = size_of(prompt_of({**body, "messages": messages}))
+        if body.get("messages"):
+            count = size_of(prompt_of(body))
+        else:
+            count = len(pieces(str(body.get("prompt", ""))))
         tokens = list(range(count))
         return _json(
             {"tokens": tokens, "count": count, "max_model_len": 131_072, "approximate": True}

@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -459,3 +460,58 @@ async def test_an_address_that_is_none_is_refused_without_its_password(address: 
             await pool.connect(address)
     assert "hidden" not in str(caught.value)
     assert caught.value.hint
+
+
+WROTE = (
+    '<think>\nHm.\n</think>\n\n<tool_call>\n{"name": "fetch", "arguments": {"url": '
+    '"one\ntwo, and then much more that nobody would like to miss"}}\n</tool_call>'
+)
+
+
+async def test_arguments_that_a_parser_made_whole_are_never_run(
+    connect: Any, tools: Any, heard: Any
+) -> None:
+    # A bare newline in a string: streaming brings {"url": "one"}, and without a stream nothing comes.
+    request = ModelRequest(messages=[UserMessage("Hi")], tools=tools)
+    async with (
+        FakeSGLang([Raw(WROTE), Raw(WROTE)]) as server,
+        connect(server, strict_tools=False) as model,
+    ):
+        turn = await model.ask(request, heard)
+        assert [body.body.get("stream") for body in server.requests] == [True, None]
+    assert turn.tool_calls == ()
+    assert "fetch could not be read as JSON" in turn.problem
+    assert "asked again" in heard.all("notice")
+    assert turn.usage.requests == 2
+
+
+async def test_arguments_that_came_whole_are_not_asked_for_again(
+    connect: Any, tools: Any, heard: Any
+) -> None:
+    request = ModelRequest(messages=[UserMessage("Hi")], tools=tools)
+    async with (
+        FakeSGLang([Raw(WROTE.replace("\ntwo", " two"))]) as server,
+        connect(server, strict_tools=False) as model,
+    ):
+        turn = await model.ask(request, heard)
+    assert [call.name for call in turn.tool_calls] == ["fetch"]
+    assert heard.all("notice") == ""
+
+
+async def test_a_thinking_budget_goes_where_a_server_keeps_one(connect: Any, heard: Any) -> None:
+    request = ModelRequest(messages=[UserMessage("Hi")], thinking_tokens=512)
+    async with FakeSGLang("Hello!") as server, connect(server) as model:
+        await model.ask(request, heard)
+        await model.ask(replace(request, thinking=False), heard)
+        sent = [received.body.get("custom_params") for received in server.requests]
+    assert sent == [{"thinking_budget": 512}, None]
+
+
+async def test_a_changed_prefix_is_said(connect: Any, tools: Any, heard: Any) -> None:
+    first = ModelRequest(messages=[UserMessage("Hi")], tools=tools, conversation_id="c" * 32)
+    async with FakeSGLang("Hello!") as server, connect(server) as model:
+        await model.ask(first, heard)
+        await model.ask(first, heard)
+        assert heard.all("notice") == ""
+        await model.ask(replace(first, tools=tools[1:]), heard)
+    assert "in the tools. The server's prefix cache" in heard.all("notice")

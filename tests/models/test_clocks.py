@@ -26,9 +26,15 @@ class Scripted(httpx2.AsyncBaseTransport, httpx2.AsyncByteStream):
     def __init__(self, *steps: tuple[float, str]) -> None:
         self.steps = steps
         self.closed = 0
+        self.aborted: list[str] = []
+        self.rid = ""
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        await request.aread()
+        body = await request.aread()
+        if request.url.path == "/abort_request":
+            self.aborted.append(json.loads(body)["rid"])
+            return httpx2.Response(200)
+        self.rid = json.loads(body)["rid"]
         return httpx2.Response(200, headers={"content-type": "text/event-stream"}, stream=self)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -106,6 +112,7 @@ def test_the_clock_that_ran_out_is_named_and_the_stream_closed(
         assert isinstance(said, str)
         assert f"within {seconds} s (clock '{clock}')" in said
         assert transport.closed
+        assert transport.aborted == [transport.rid]
         whole = (
             900
             if clock == "model"

@@ -7,7 +7,7 @@ AGENTKIT_TEST_SGLANG_MODEL the folder of the scripted model; `make test-sglang` 
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,8 +17,11 @@ from uuid import uuid4
 import anyio
 import pytest
 from anyio import to_thread
+from anyio.from_thread import start_blocking_portal
 
 from agentkit.engine import Endpoint, ServerProfile, find_server_profile, open_server
+from agentkit.messages import ToolSpec
+from agentkit.testing import FakeSGLang
 
 collect_ignore_glob = ["programs/*", "stubs/*"]
 
@@ -160,6 +163,83 @@ def fake() -> Iterator[Installed]:
     server = fake_server()
     yield server
     assert not server.processes()
+
+
+@dataclass(frozen=True)
+class Served:
+    """A server that answers with the dialogues that both know by heart."""
+
+    base_url: str
+    api_key: str | None
+    is_real: bool
+
+    @property
+    def url(self) -> str:
+        return self.base_url.removesuffix("/v1")
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
+
+
+@pytest.fixture(scope="session")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """One real SGLang for the whole session: the one that runs already, or one of ours."""
+    if url := os.environ.get("AGENTKIT_TEST_SGLANG_URL"):
+        yield Served(url, None, is_real=True)
+        return
+    installed = real_server()
+    with start_blocking_portal() as portal:
+        opened = installed.open(tmp_path_factory.mktemp("real") / "state")
+        with portal.wrap_async_context_manager(opened) as endpoint:
+            yield Served(endpoint.base_url, endpoint.api_key, is_real=True)
+
+
+@pytest.fixture
+async def scripted() -> AsyncIterator[Served]:
+    """The fake SGLang with its built-in dialogues."""
+    async with FakeSGLang() as server:
+        yield Served(server.base_url, None, is_real=False)
+
+
+@pytest.fixture(params=["scripted", pytest.param("real", marks=pytest.mark.sglang)])
+def server(request: pytest.FixtureRequest) -> Served:
+    """Return the fake server, and then the real one."""
+    return request.getfixturevalue(request.param)
+
+
+def tool(name: str, description: str, parameter: str) -> ToolSpec:
+    properties = {parameter: {"type": "string"}}
+    parameters = {"type": "object", "properties": properties, "required": [parameter]}
+    return ToolSpec(name, description, parameters)
+
+
+@pytest.fixture
+def tools() -> tuple[ToolSpec, ...]:
+    """Return the tools in the words in which the scripted model has learnt its dialogues."""
+    return (
+        tool("get_current_time", "Get the current time in a time zone", "timezone"),
+        tool("code_interpreter", "Run Python code", "code"),
+        tool("fetch", "Fetch a URL", "url"),
+    )
+
+
+@dataclass
+class Heard:
+    """Remembers what was emitted."""
+
+    pieces: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+
+    def __call__(self, kind: str, text: str, /) -> None:
+        self.pieces.append((kind, text))
+
+    def all(self, kind: str) -> str:
+        return "".join(text for said, text in self.pieces if said == kind)
+
+
+@pytest.fixture
+def heard() -> Heard:
+    return Heard()
 
 
 @pytest.fixture

@@ -1,11 +1,7 @@
-"""The whole runtime on a real SGLang that serves the scripted Qwen3 of the recordings.
+"""The whole runtime on the dialogues that the fake server and the scripted Qwen3 know by heart."""
 
-Set AGENTKIT_TEST_SGLANG_URL to its base URL (ending in /v1) to run these.
-"""
-
-import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from anyio import to_thread
@@ -22,11 +18,10 @@ from agentkit import (
 )
 from agentkit.protocols import Tool
 
-URL = os.environ.get("AGENTKIT_TEST_SGLANG_URL", "")
-pytestmark = [
-    pytest.mark.sglang,
-    pytest.mark.skipif(not URL, reason="AGENTKIT_TEST_SGLANG_URL names no SGLang server"),
-]
+if TYPE_CHECKING:
+    from tests.sglang.conftest import Served
+
+pytestmark = pytest.mark.timeout(240)
 
 
 # The scripted model knows its dialogues with these tools in these words, and strays with others.
@@ -50,11 +45,14 @@ def _in_its_words(known: Tool) -> Tool:
     return run
 
 
-async def answered(task: str, tmp_path: Path, **options: Any) -> tuple[Result, str, str]:
+async def answered(
+    server: "Served", task: str, tmp_path: Path, **options: Any
+) -> tuple[Result, str, str]:
     settings = await to_thread.run_sync(
         # Grammar on every argument throws a model off that knows its calls by heart.
         lambda: read_settings(
-            base_url=URL,
+            base_url=server.base_url,
+            api_key=server.api_key,
             sampling={"temperature": 0},
             strict_tools=False,
             state_dir=tmp_path,
@@ -79,8 +77,10 @@ async def answered(task: str, tmp_path: Path, **options: Any) -> tuple[Result, s
         return await run.result(), thinking, text
 
 
-async def test_a_call_is_made_and_thinking_is_told_apart_from_the_answer(tmp_path: Path) -> None:
-    result, thinking, text = await answered("What time is it in Tokyo?", tmp_path)
+async def test_a_call_is_made_and_thinking_is_told_apart_from_the_answer(
+    server: "Served", tmp_path: Path
+) -> None:
+    result, thinking, text = await answered(server, "What time is it in Tokyo?", tmp_path)
     assert (result.stop, result.calls, result.steps) == ("done", 1, 2)
     assert "I have the time now." in thinking
     assert text == result.text
@@ -89,20 +89,24 @@ async def test_a_call_is_made_and_thinking_is_told_apart_from_the_answer(tmp_pat
     assert result.usage.reasoning_tokens > 0
 
 
-async def test_the_second_step_finds_its_prefix_in_the_cache(tmp_path: Path) -> None:
-    result, _, _ = await answered("What time is it in Tokyo and in Paris?", tmp_path)
+async def test_the_second_step_finds_its_prefix_in_the_cache(
+    server: "Served", tmp_path: Path
+) -> None:
+    result, _, _ = await answered(server, "What time is it in Tokyo and in Paris?", tmp_path)
     assert result.calls == 2
     assert result.usage.cached_tokens > result.usage.prompt_tokens // 3
 
 
-async def test_real_code_runs_in_the_interpreter(tmp_path: Path) -> None:
-    result, _, _ = await answered("Compute 123456789 * 987654321.", tmp_path)
+async def test_real_code_runs_in_the_interpreter(server: "Served", tmp_path: Path) -> None:
+    result, _, _ = await answered(server, "Compute 123456789 * 987654321.", tmp_path)
     assert "121932631112635269" in result.text
     assert any("121932631112635269" in getattr(m, "text", "") for m in result.transcript[:-1])
 
 
-async def test_wrong_arguments_are_explained_and_never_run(tmp_path: Path) -> None:
-    result, _, _ = await answered("Send wrong arguments.", tmp_path)
+async def test_wrong_arguments_are_explained_and_never_run(
+    server: "Served", tmp_path: Path
+) -> None:
+    result, _, _ = await answered(server, "Send wrong arguments.", tmp_path)
     first, *others = [entry for entry in result.transcript if isinstance(entry, ToolResult)]
     assert (first.ok, "timezone: Field required" in first.text) == (False, True)
     assert all(entry.ok for entry in others)  # whether it calls again depends on its mood
@@ -110,6 +114,6 @@ async def test_wrong_arguments_are_explained_and_never_run(tmp_path: Path) -> No
     assert result.text == "Corrected the arguments."
 
 
-async def test_without_thinking_there_is_none(tmp_path: Path) -> None:
-    result, thinking, _ = await answered("Hello!", tmp_path, thinking=False)
+async def test_without_thinking_there_is_none(server: "Served", tmp_path: Path) -> None:
+    result, thinking, _ = await answered(server, "Hello!", tmp_path, thinking=False)
     assert (result.text, thinking) == ("Hello! How can I help you today?", "")
