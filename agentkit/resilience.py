@@ -2,12 +2,13 @@
 
 import asyncio  # noqa: TID251 - anyio does not tell whether the task itself was cancelled
 import random
-from collections.abc import Awaitable, Callable, Generator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
 from math import inf
 from typing import TypeVar
 
 import anyio
+from anyio.abc import TaskGroup
 from tenacity import (
     AsyncRetrying,
     RetryCallState,
@@ -33,6 +34,16 @@ def deadline(seconds: float | None, error: AgentkitError) -> Generator[None]:
         yield
     if scope.cancelled_caught:
         raise error
+
+
+@asynccontextmanager
+async def together() -> AsyncGenerator[TaskGroup]:
+    """Run tasks side by side; an error of one is raised as it is, not in a group."""
+    try:
+        async with anyio.create_task_group() as group:
+            yield group
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from errors.exceptions[0].__cause__
 
 
 def is_cancelled() -> bool:

@@ -256,7 +256,7 @@ async def _open_model(
             hint="Set AGENTKIT_BASE_URL, for example http://127.0.0.1:30000/v1.",
         )
     if settings.engine in {"auto", "url"} and settings.base_url is not None:
-        return await _connect(pool, settings, settings.base_url, progress)
+        return await _connect(pool, settings, progress)
     engine = await to_thread.run_sync(engine_of, settings)
     if isinstance(engine, ServerProfile):
         endpoint = await stack.enter_async_context(open_server_of(engine, settings, progress))
@@ -278,11 +278,11 @@ async def _open_model(
 
 
 async def _connect(
-    pool: ModelPool, settings: Settings, base_url: str, progress: Callable[[Progress], None]
+    pool: ModelPool, settings: Settings, progress: Callable[[Progress], None]
 ) -> Model:
     connect = partial(
-        pool.connect,
-        base_url,
+        pool.connect_all,
+        settings.base_urls,
         api_key=settings.api_key.get_secret_value() if settings.api_key else None,
         model=settings.model,
         tool_calls=settings.tool_calls,

@@ -37,7 +37,8 @@ class Settings(BaseSettings):
             or file of a launch profile starts that (`agentkit server profiles` lists them);
             "auto" takes `base_url` where it is set, else SGLang where it is installed and a GPU
             fits, else the embedded engine.
-        base_url: of an OpenAI-compatible server, ending in `/v1`.
+        base_url: of an OpenAI-compatible server, ending in `/v1`; several, with commas between,
+            stand for each other.
         api_key: sent to `base_url` only.
         model: as the server names it; the first it lists where unset.
         weights: for the embedded engine, a GGUF file or a name that `agentkit models list` shows;
@@ -112,6 +113,11 @@ class Settings(BaseSettings):
     def _empty_is_unset(cls, value: object) -> object:
         """Read `AGENTKIT_MODEL= agentkit run` as no model; an empty list of tools is a list."""
         return None if value == "" else value
+
+    @property
+    def base_urls(self) -> tuple[str, ...]:
+        """Each address of `base_url`."""
+        return tuple(url.strip() for url in (self.base_url or "").split(",") if url.strip())
 
     @property
     def policy(self) -> Policy:

@@ -5,6 +5,7 @@ import platform
 import re
 import shutil
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +19,7 @@ from agentkit.errors import AgentkitError, ConfigurationError, EngineError
 from agentkit.trace.words import plural
 
 if TYPE_CHECKING:
+    from agentkit.engine import Profile, ServerProfile
     from agentkit.mcp import ServerState
     from agentkit.settings import Settings
 
@@ -45,8 +47,13 @@ class Check:
     code: Exit = Exit.OK
 
 
-async def checks(settings: "Settings | None" = None) -> AsyncGenerator[Check]:
-    """Give one check after the other; those that need settings only if they can be read."""
+async def checks(
+    settings: "Settings | None" = None, *, probe: bool = False
+) -> AsyncGenerator[Check]:
+    """Give one check after the other; those that need settings only if they can be read.
+
+    With `probe`, the model server is asked small questions too.
+    """
     yield _python()
     if settings is None:
         try:
@@ -57,6 +64,9 @@ async def checks(settings: "Settings | None" = None) -> AsyncGenerator[Check]:
     yield _sources()
     async for check in _model(settings):
         yield check
+    if probe:
+        async for check in _probes(settings):
+            yield check
     async for check in _tools(settings):
         yield check
     async for check in _servers(settings):
@@ -85,8 +95,9 @@ def _sources() -> Check:
 
 
 async def _model(settings: "Settings") -> AsyncGenerator[Check]:
-    if settings.base_url is not None and settings.engine != "embedded":
-        yield await _server(settings, settings.base_url)
+    if settings.base_url is not None and settings.engine in {"auto", "url"}:
+        for url in settings.base_urls:
+            yield await _server(settings, url)
         return
     if settings.engine == "url":
         error = ConfigurationError(
@@ -95,8 +106,20 @@ async def _model(settings: "Settings") -> AsyncGenerator[Check]:
         )
         yield _failed("model", "server", error)
         return
+    from agentkit.engine import ServerProfile
+    from agentkit.runtime import engine_of
+
+    try:
+        engine = await run_sync(engine_of, settings)
+    except AgentkitError as error:
+        yield _failed("model", "engine", error)
+        return
+    if isinstance(engine, ServerProfile):
+        for check in await run_sync(_own_server, settings, engine):
+            yield check
+        return
     yield _engine()
-    yield await run_sync(_weights, settings)
+    yield await run_sync(_weights, settings, engine)
 
 
 async def _server(settings: "Settings", base_url: str) -> Check:
@@ -115,6 +138,40 @@ async def _server(settings: "Settings", base_url: str) -> Check:
     return _ok("model", "server", f"{profile.name} on {profile.backend} at {where}, {size}")
 
 
+async def _probes(settings: "Settings") -> AsyncGenerator[Check]:
+    if settings.base_url is None or settings.engine not in {"auto", "url"}:
+        message = "only a server with a base_url is asked; one of ours: agentkit server env"
+        yield _ok("probes", "skipped", message)
+        return
+    for url in settings.base_urls:
+        async for check in _probes_of(settings, url):
+            yield check
+
+
+async def _probes_of(settings: "Settings", url: str) -> AsyncGenerator[Check]:
+    from agentkit.models import open_pool
+
+    key = settings.api_key.get_secret_value() if settings.api_key else None
+    try:
+        async with open_pool() as pool:
+            probes = pool.probe(url, api_key=key, model=settings.model)
+            async with aclosing(probes):
+                async for found in probes:
+                    status = "ok" if found.status == "skipped" else found.status
+                    yield Check(
+                        group="probes",
+                        name=found.name,
+                        status=status,
+                        message=f"not asked: {found.seen}"
+                        if found.status == "skipped"
+                        else found.seen,
+                        fix=found.cure,
+                        code=Exit.MODEL,
+                    )
+    except AgentkitError as error:
+        yield _failed("probes", "server", error)
+
+
 def _engine() -> Check:
     from agentkit.engine import embedded_available
 
@@ -125,14 +182,33 @@ def _engine() -> Check:
     return _ok("model", "embedded engine", "xllamacpp is installed; no base_url is set")
 
 
-def _weights(settings: "Settings") -> Check:
-    from agentkit.cli._view import megabytes
-    from agentkit.engine import find_profile
+def _own_server(settings: "Settings", profile: "ServerProfile") -> list[Check]:
+    """Look at what a server of ours needs: that it fits is known by now."""
+    from agentkit.engine import find_sglang, find_snapshot
 
+    context = f"{profile.server.context_tokens:,} tokens of context"
+    found = [_ok("model", "profile", f"{profile.name}: {profile.model}, {context}")]
     try:
-        profile = find_profile(settings.weights)
+        python = find_sglang(settings.server_python, settings.data_dir)
     except AgentkitError as error:
-        return _failed("model", "weights", error)
+        return [*found, _failed("model", "environment", error)]
+    if python is None:
+        missing = EngineError("no model server is installed", hint="agentkit server install")
+        found.append(_failed("model", "environment", missing))
+    else:
+        found.append(_ok("model", "environment", str(python)))
+    weights = find_snapshot(profile, settings.cache_dir)
+    if weights is not None:
+        return [*found, _ok("model", "weights", str(weights))]
+    message = f"the weights of {profile.name} are not here yet; the first start fetches them"
+    fix = f"agentkit server pull {profile.name}"
+    lack = Check(group="model", name="weights", status="warn", message=message, fix=fix)
+    return [*found, lack]
+
+
+def _weights(settings: "Settings", profile: "Profile") -> Check:
+    from agentkit.cli._view import megabytes
+
     weights = profile.weights
     path = weights.path or settings.cache_dir / "weights" / weights.file
     if path.is_file():

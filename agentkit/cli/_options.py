@@ -133,7 +133,8 @@ class Choice:
             if self.base_url is not None:
                 from agentkit.models import check_base_url
 
-                check_base_url(self.base_url)
+                for url in self.base_url.split(","):
+                    check_base_url(url.strip())
         except ConfigurationError as error:
             raise InvalidTaskError(str(error), hint=error.hint) from error
 

@@ -132,9 +132,11 @@ async def start_server(name: str | None, port: int | None, view: View) -> Exit:
     async with open_server_of(profile, settings, view.progress, keep_alive=inf) as endpoint:
         view.stop()
     say(endpoint.base_url)
-    note(
-        f"It goes on until `agentkit server stop {profile.name}`; AGENTKIT_ENGINE={name or profile.name} uses it."
-    )
+    asked = profile.server.port
+    if asked and f":{asked}/" not in endpoint.base_url:
+        view.note("It was running already, at another port than the one asked for.")
+    use = f"AGENTKIT_ENGINE={name or profile.name} uses it."
+    view.note(f"It goes on until `agentkit server stop {profile.name}`; {use}")
     return Exit.OK
 
 
@@ -153,9 +155,8 @@ async def stop_servers(
             hint="Name one of them, or say --all.",
         )
     if not wanted and must_run and not every:
-        raise InvalidTaskError(
-            f"{name or 'No server'} is not running.", hint="agentkit server status shows what is."
-        )
+        what = f"{name} is not running." if name else "No engine of yours is running."
+        raise InvalidTaskError(what, hint="agentkit server status shows what is.")
     for one in wanted:
         view.note(f"stopping {one.profile} ({one.url or 'not yet listening'})")
         await stop_running(one)

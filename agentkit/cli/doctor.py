@@ -1,6 +1,8 @@
 """`agentkit doctor`: is everything here that a run needs?"""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from agentkit.cli import _options as options
 from agentkit.cli._terminal import ending, note, say, stdout_console, tell_if
@@ -9,11 +11,18 @@ if TYPE_CHECKING:
     from agentkit.cli._checks import Check
     from agentkit.cli._exit import Exit
 
+Probe = Annotated[
+    bool,
+    typer.Option("--probe", help="Ask the model server small questions: calls, thinking, cache, …"),
+]
+
 _MARKS = {"ok": ("✓", "green"), "warn": ("•", "yellow"), "fail": ("✗", "red")}
 _SCHEMA_VERSION = 1
 
 
-def doctor(as_json: options.AsJson = False, verbose: options.Verbose = False) -> None:
+def doctor(
+    probe: Probe = False, as_json: options.AsJson = False, verbose: options.Verbose = False
+) -> None:
     """Check package, settings, model, tools, MCP servers and disk, each with a fix.
 
     Exit codes: 0 nothing failed, 3 settings, 4 model server or engine, 5 tool or MCP server.
@@ -28,7 +37,7 @@ def doctor(as_json: options.AsJson = False, verbose: options.Verbose = False) ->
         found: list[Check] = []
 
         async def main(_: Stopper) -> "Exit":
-            async for check in checks():
+            async for check in checks(probe=probe):
                 if not as_json:
                     _show(check, is_first=not found or found[-1].group != check.group)
                 found.append(check)

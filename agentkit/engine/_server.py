@@ -91,6 +91,11 @@ def _spec_of(
             f"There is no folder of weights {weights}.",
             hint=f"Fetch them: agentkit server pull {profile.name}; or set AGENTKIT_WEIGHTS.",
         )
+    if api_key.startswith("-"):
+        raise EngineError(
+            "The API key begins with a dash, which servers take for an option.",
+            hint="Set another AGENTKIT_API_KEY, or none: one is made up.",
+        )
     command = command_of(profile, python, weights.resolve())
     options: dict[str, Any] = {
         "runner": "run_server.py",

@@ -37,10 +37,10 @@ def folder_of(source: Source, cache_dir: Path) -> Path:
     >>> folder_of(Source(repo="Qwen/Qwen3-14B"), Path("cache")).as_posix()
     'cache/weights/Qwen--Qwen3-14B'
     """
-    name = re.sub(r"[^\w.-]", "-", source.repo.replace("/", "--"))
-    return (
-        cache_dir / "weights" / (name if source.revision == "main" else f"{name}-{source.revision}")
-    )
+    name = source.repo.replace("/", "--")
+    if source.revision != "main":
+        name += f"-{source.revision}"
+    return cache_dir / "weights" / re.sub(r"[^\w.-]", "-", name)
 
 
 def find_snapshot(profile: ServerProfile, cache_dir: Path) -> Path | None:

@@ -96,7 +96,8 @@ class _Guard:
 
     def run(self) -> None:
         """Serve leases until the last is gone, the engine is lost or the socket file removed."""
-        self.options.setdefault("api_key", secrets.token_urlsafe(24))
+        # A first character that is no dash: servers would take it for an option.
+        self.options.setdefault("api_key", f"ak-{secrets.token_urlsafe(24)}")
         self._change({"state": "loading"})
         self.listener.setblocking(False)
         self.selector.register(self.listener, selectors.EVENT_READ, self._accept)

@@ -2,24 +2,27 @@
 
 import re
 from base64 import b64encode
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, unquote_to_bytes, urlsplit, urlunsplit
 
 import anyio
 import anyio.to_thread
 
-from agentkit.errors import ConfigurationError, ModelTimeoutError
+from agentkit.errors import ConfigurationError, ModelError, ModelTimeoutError
 from agentkit.models._client import Sampling, ServerModel
 from agentkit.models._detect import Server, detect
 from agentkit.models._dialects import Dialect, dialect_of
+from agentkit.models._failover import FailoverModel, Member
 from agentkit.models._guided import GuidedModel
 from agentkit.models._identity import Habit, fences_calls, habit_of, has_few_bits, is_small
+from agentkit.models._probes import Probe, probe_server
 from agentkit.policies import ToolCalls
 from agentkit.protocols import Model, ModelProfile
-from agentkit.resilience import deadline
+from agentkit.resilience import deadline, together
 
 if TYPE_CHECKING:
     from httpx2 import AsyncClient
@@ -109,6 +112,69 @@ class ModelPool:
             tool_calls == "auto" and _parser_fails(server, small=small)
         )
         return GuidedModel(native) if guided else native
+
+    async def connect_all(self, base_urls: Sequence[str], **options: Any) -> Model:
+        """Return a model that several servers have, asked in turn when one is down.
+
+        Args:
+            base_urls: of the servers, in any order.
+            options: of `connect`.
+
+        Raises:
+            ConfigurationError: a URL makes no sense, or the servers have different models.
+            ModelError: none of them answers; the error of the first.
+        """
+        if len(base_urls) == 1:
+            return await self.connect(base_urls[0], **options)
+        members = [
+            Member(_USER.sub("", url), partial(self.connect, url, **options)) for url in base_urls
+        ]
+        errors: dict[str, ModelError] = {}
+
+        async def try_one(member: Member) -> None:
+            try:
+                member.model = await member.connect()
+            except ModelError as error:
+                if not error.retryable:
+                    raise
+                member.rest()
+                errors[member.url] = error
+
+        async with together() as group:
+            for member in members:
+                group.start_soon(try_one, member)
+        if len(errors) == len(members):
+            raise errors[members[0].url]
+        return FailoverModel(members)
+
+    async def probe(
+        self,
+        base_url: str,
+        *,
+        api_key: str | None = None,
+        model: str | None = None,
+        seconds: float = 60.0,
+    ) -> AsyncGenerator[Probe]:
+        """Ask small questions that show whether a server does what agents need of it.
+
+        Args:
+            base_url: of an OpenAI-compatible API, ending in `/v1`.
+            api_key: sent to this server only.
+            model: as the server lists it; the first where `None`.
+            seconds: for each probe.
+
+        Raises:
+            ModelError: no model server answers there, or it refuses.
+        """
+        endpoint = self._endpoint(base_url, api_key)
+        late = ModelTimeoutError(f"The server at {endpoint.base_url} does not say what it is.")
+        with deadline(seconds, late):
+            server = await detect(endpoint, model=model, backend=None)
+        async with aclosing(
+            probe_server(endpoint, server, dialect_of(server.backend), seconds)
+        ) as probes:
+            async for found in probes:
+                yield found
 
     def _endpoint(self, base_url: str, api_key: str | None) -> "Endpoint":
         from agentkit.models._endpoint import Endpoint  # imports openai, which is slow

@@ -195,6 +195,17 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
             yield Served(endpoint.base_url, endpoint.api_key, is_real=True)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def real_before_all(request: pytest.FixtureRequest) -> None:
+    """Start the one of the session before a test looks at what it has left behind."""
+    wanted = any("real" in item.fixturenames or "server" in item.fixturenames
+                 for item in request.session.items
+                 if isinstance(item, pytest.Function) and item.get_closest_marker("sglang"))  # fmt: skip
+    given = os.environ.get("AGENTKIT_TEST_SGLANG_URL") or (real_python() and real_model())
+    if wanted and given:
+        request.getfixturevalue("real")
+
+
 @pytest.fixture
 async def scripted() -> AsyncIterator[Served]:
     """The fake SGLang with its built-in dialogues."""

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import pytest
 from anyio import to_thread
 
@@ -16,10 +17,11 @@ from agentkit import (
     read_settings,
     tool,
 )
+from agentkit.engine import find_running
 from agentkit.protocols import Tool
 
 if TYPE_CHECKING:
-    from tests.sglang.conftest import Served
+    from tests.sglang.conftest import Installed, Served
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -117,3 +119,23 @@ async def test_wrong_arguments_are_explained_and_never_run(
 async def test_without_thinking_there_is_none(server: "Served", tmp_path: Path) -> None:
     result, thinking, _ = await answered(server, "Hello!", tmp_path, thinking=False)
     assert (result.text, thinking) == ("Hello! How can I help you today?", "")
+
+
+async def test_a_runtime_starts_the_server_it_needs_and_stops_it(
+    installed: "Installed", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", installed.profile.server.environment["PYTHONPATH"])
+    settings = await to_thread.run_sync(
+        lambda: read_settings(
+            weights=str(installed.weights),
+            server_python=installed.python,
+            sampling={"temperature": 0},
+            state_dir=tmp_path,
+        )
+    )
+    async with Runtime.open(settings, engine="qwen3-scripted", with_mcp=False) as runtime:
+        [running] = await find_running(tmp_path)
+        result = await runtime.agent(builtin=False).run("Hello!")
+        assert (result.stop, result.text) == ("done", "Hello! How can I help you today?")
+    assert await find_running(tmp_path) == ()
+    assert not await anyio.Path(f"/proc/{running.pid}").exists()

@@ -71,6 +71,7 @@ async def test_a_server_answers_whoever_has_its_key_and_leaves_nothing(
         endpoint.base_url,
     )
     key = str(endpoint.api_key)
+    assert key.startswith("ak-")  # one that began with a dash would be an option
     assert all(key not in command for command in commands.values())
     assert key not in log
     assert "'api_key': '***'" in log
@@ -279,6 +280,18 @@ async def test_a_start_that_takes_too_long_is_ended(
     with pytest.raises(EngineError, match=r"not ready after 1 s|did not answer in time"):
         async with held.open(state_dir):
             pass
+    await fake.wait_until_gone()
+
+
+async def test_a_key_that_is_given_is_the_servers_key(fake: "Installed", state_dir: Path) -> None:
+    with pytest.raises(EngineError, match="begins with a dash"):
+        async with fake.open(state_dir, api_key="-secret"):
+            pass
+    async with fake.open(state_dir, api_key="my-secret") as endpoint:
+        assert endpoint.api_key == "my-secret"
+        assert await get(endpoint, "/v1/models", "my-secret") == 200
+        commands = await to_thread.run_sync(fake.processes)
+        assert not any("my-secret" in command for command in commands.values())
     await fake.wait_until_gone()
 
 
