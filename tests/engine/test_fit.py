@@ -1,6 +1,8 @@
 """What fits a GPU: sums, held to figures that were worked out apart from the code."""
 
+import sys
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -13,6 +15,7 @@ from agentkit.engine import (
     find_server_profile,
     fit,
     gpus_of,
+    read_gpus,
     read_server_profiles,
 )
 from agentkit.engine._fit import Gpu
@@ -124,3 +127,50 @@ def test_auto_takes_sglang_where_it_is_installed_and_a_gpu_fits(
     assert chosen("auto", tmp_path).name == "qwen3-14b-awq"
     monkeypatch.setattr("agentkit.engine._choice.read_gpus", lambda: ())
     assert chosen("auto", tmp_path).name == "qwen2.5-coder-1.5b"
+
+
+class NvmlError(Exception):
+    """What NVIDIA's library raises."""
+
+
+class Nvml(ModuleType):
+    """NVIDIA's library as it answers on a machine with two GPUs."""
+
+    def __init__(self, *, works: bool = True) -> None:
+        super().__init__("pynvml")
+        self.works, self.is_open = works, False
+        self.NVMLError = NvmlError
+        self.nvmlInit, self.nvmlShutdown = self._open, self._close
+        self.nvmlDeviceGetCount = lambda: 2
+        self.nvmlDeviceGetHandleByIndex = int
+        self.nvmlDeviceGetName = (b"NVIDIA A100", "NVIDIA L4").__getitem__  # bytes: older bindings
+        sizes = [(80, 79), (24, 20)]
+        memory = [SimpleNamespace(total=size * GIB, free=free * GIB) for size, free in sizes]
+        self.nvmlDeviceGetMemoryInfo = memory.__getitem__
+
+    def _open(self) -> None:
+        if not self.works:
+            raise NvmlError("Driver Not Loaded")
+        self.is_open = True
+
+    def _close(self) -> None:
+        self.is_open = False
+
+
+def test_gpus_are_read_with_what_is_free_on_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    nvml = Nvml()
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    first, second = read_gpus()
+    assert first == Gpu(name="NVIDIA A100", total=80 * GIB, free=79 * GIB)
+    assert second == Gpu(name="NVIDIA L4", total=24 * GIB, free=20 * GIB)
+    assert not nvml.is_open
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    assert [gpu.name for gpu in read_gpus()] == ["NVIDIA L4"]
+
+
+def test_a_machine_without_a_driver_has_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", Nvml(works=False))
+    assert read_gpus() == ()
+    monkeypatch.setitem(sys.modules, "pynvml", None)  # the extra is not installed
+    assert read_gpus() == ()
