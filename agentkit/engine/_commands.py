@@ -9,6 +9,7 @@ from typing import Any
 from agentkit.engine._server_profile import Flag, ServerOptions, ServerProfile
 
 _NATIVE_CONTEXT = 32_768
+_GATEWAY = Path(__file__).with_name("run_gateway.py")
 _LOOPBACK = "127.0.0.1,localhost,::1"
 
 
@@ -142,20 +143,21 @@ def _vllm(profile: ServerProfile, python: str, weights: str) -> Command:
 
 
 def _gateway(profile: ServerProfile, python: str, weights: str) -> Command:
-    """Two or more SGLang servers behind smg.
+    """Some SGLang servers behind smg, started by a script of ours.
 
-    It takes a key from its command line only, where every user of the machine can read it: it
-    listens on the loopback address, and asks for none.
+    The gateway takes a key from its command line only, where every user of the machine can read
+    it: all of them listen on the loopback address, and ask for none.
     """
     options = profile.server
-    flags = {"data-parallel-size": options.replicas, "connection-mode": "http"}
+    told = {
+        "python": python,
+        "replicas": options.replicas,
+        "gpus": options.tensor_parallel,
+        "device": options.device,
+        "words": ["--model-path", weights, *_words(_sglang_flags(profile))],
+    }
     return Command(
-        words=(
-            *(python, "-m", "smg.cli", "serve", "--backend", "sglang"),
-            *_words({**flags, "policy": "cache_aware", "model-path": weights}),
-            *_words({"host": "127.0.0.1", "port": "{port}"}),
-            *_words(_sglang_flags(profile)),
-        ),
+        words=(python, str(_GATEWAY), json.dumps(told), "{port}"),
         environment=_environment(options),
         ready_path="/readiness",
     )

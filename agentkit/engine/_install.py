@@ -27,6 +27,7 @@ from agentkit.errors import ConfigurationError, EngineError
 SGLANG_VERSION = "0.5.23"
 INSTALLED_BYTES = 12_000_000_000  # with torch for CUDA
 
+_SHOWN = 200
 _TOLD = ("Collecting", "Downloading", "Using cached", "Installing", "Successfully", "Building")
 
 
@@ -155,7 +156,8 @@ async def _listen(stream: ByteReceiveStream, log: Path, progress: ProgressCallba
             *lines, rest = (rest + piece).split("\n")
             for line in lines:
                 if line.strip().startswith(_TOLD):
-                    progress(Progress("install", detail=line.strip()[:200]))
+                    said = line.strip()[:_SHOWN]
+                    progress(Progress("install", detail=said, stage=said))
 
 
 def _kill(process: Process) -> None:

@@ -1,7 +1,7 @@
 """What a model server is busy with: asked of the server, in its own way."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -37,7 +37,8 @@ class Loads:
 async def read_loads(url: str, api_key: str = "") -> Loads:
     """Ask the server at `url`, which has no `/v1`; what it does not say is `None`.
 
-    SGLang has `/v1/loads`; others `/metrics`, where it is switched on.
+    SGLang has `/v1/loads`, a gateway names the servers behind it, others have `/metrics`, where it
+    is switched on.
     """
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
     make = partial(httpx2.AsyncClient, timeout=_SECONDS, headers=headers, trust_env=False)
@@ -46,6 +47,10 @@ async def read_loads(url: str, api_key: str = "") -> Loads:
             answer = await client.get(f"{url}/v1/loads", params={"include": "core"})
             if answer.is_success:
                 return _from_loads(answer.json())
+            answer = await client.get(f"{url}/workers")
+            if answer.is_success:  # a gateway: its servers know
+                loads = [await read_loads(one["url"]) for one in answer.json()["workers"]]
+                return _together(loads)
             answer = await client.get(f"{url}/metrics")
             return _from_metrics(answer.text) if answer.is_success else Loads()
     except (httpx2.HTTPError, ValueError, LookupError, TypeError):
@@ -54,15 +59,32 @@ async def read_loads(url: str, api_key: str = "") -> Loads:
 
 def _from_loads(answer: Mapping[str, Any]) -> Loads:
     """Add up the ranks of a server: each has a cache of its own."""
-    ranks: list[Mapping[str, Any]] = answer["loads"]
-    return Loads(
-        running=sum(int(rank["num_running_reqs"]) for rank in ranks),
-        queued=sum(int(rank["num_waiting_reqs"]) for rank in ranks),
-        token_usage=max(float(rank["token_usage"]) for rank in ranks),
-        cache_hit_rate=max(float(rank["cache_hit_rate"]) for rank in ranks),
-        throughput=sum(float(rank["gen_throughput"]) for rank in ranks),
-        cache_tokens=sum(int(rank["max_total_num_tokens"]) for rank in ranks),
+    return _together(
+        Loads(
+            running=int(rank["num_running_reqs"]),
+            queued=int(rank["num_waiting_reqs"]),
+            token_usage=float(rank["token_usage"]),
+            cache_hit_rate=float(rank["cache_hit_rate"]),
+            throughput=float(rank["gen_throughput"]),
+            cache_tokens=int(rank["max_total_num_tokens"]),
+        )
+        for rank in answer["loads"]
     )
+
+
+def _together(loads: Iterable[Loads]) -> Loads:
+    """Return the loads of some caches as one: sums, and the fullest cache."""
+    parts = list(loads)
+
+    def known(name: str) -> list[Any]:
+        return [value for part in parts if (value := getattr(part, name)) is not None]
+
+    sums = {
+        name: sum(known(name)) if known(name) else None
+        for name in ("running", "queued", "throughput", "cache_tokens")
+    }
+    most = {name: max(known(name), default=None) for name in ("token_usage", "cache_hit_rate")}
+    return Loads(**sums, **most)
 
 
 def _from_metrics(text: str) -> Loads:

@@ -12,6 +12,7 @@ from agentkit.errors import EngineError
 _READ_BYTES = 8 * 1024 * 1024  # of the log's beginning, where the first failure is
 _SHOWN = 300
 _TRACEBACK = "Traceback (most recent call last):"
+_CHAINED = re.compile(r"During handling of the above exception|The above exception was the direct")
 _FRAME = re.compile(r'File "[^"]*?([\w.-]+\.py)", line (\d+)')
 _ERROR = re.compile(r"^(?:\[[^\]]*\] )*([\w.]*(?:Error|Exception|Interrupt|Exit)\b.*)$")
 
@@ -42,7 +43,7 @@ _CURES = (  # the first that fits; what says less stands further down
     ),
     _cure(
         r"no NVIDIA driver|driver version is insufficient|no CUDA-capable device|libcuda\.so"
-        r"|No CUDA GPUs are available|Torch not compiled with CUDA",
+        r"|No CUDA GPUs are available|Torch not compiled with CUDA|No accelerator \(CUDA",
         "No usable NVIDIA driver was found.",
         "Does `nvidia-smi` list the GPU? In a container it needs --gpus all, and a driver for its CUDA.",
     ),
@@ -100,9 +101,8 @@ def explain_server_death(code: int, log: Path, deaths: int = 1) -> EngineError:
 
     A negative status is the number of the signal that ended it.
     """
-    text = _read(log)
-    found = first_failure(text)
-    cause, hint = _likely(code, found or text)
+    found = first_failure(_read(log))
+    cause, hint = _likely(code, found or "\n".join(read_tail(log)))
     times = f" {deaths} times" if deaths > 1 else ""
     said = f" It said: {found}." if found else _last_line(log)
     return EngineError(
@@ -117,17 +117,23 @@ def first_failure(log: str) -> str:
     >>> first_failure('x\nTraceback (most recent call last):\n  File "/a/b.py", line 3, in f\n'
     ...               'RuntimeError: Not enough memory.\nmore')
     'RuntimeError: Not enough memory. (b.py:3)'
+
+    Of errors that led to one another it is the last one.
     """
     lines = log[log.find(_TRACEBACK) :].splitlines() if _TRACEBACK in log else []
-    place = ""
+    place = found = ""
     for line in lines:
         frame = _FRAME.search(line)
         if frame is not None:
             place = f" ({frame[1]}:{frame[2]})"
         error = _ERROR.match(line)
-        if error is not None:
-            return f"{error[1][:_SHOWN].rstrip()}{place}"
-    return ""
+        if error is not None and not found:
+            found = f"{error[1][:_SHOWN].rstrip()}{place}"
+        elif found and _CHAINED.search(line):  # what came of it says more
+            found = ""
+        elif found and line.strip():
+            break
+    return found
 
 
 def _likely(code: int, text: str) -> tuple[str, str]:

@@ -47,6 +47,9 @@ async def detect(endpoint: "Endpoint", *, model: str | None, backend: str | None
     if kind in {None, "sglang"}:
         info = await _probe(endpoint, f"{root}/model_info")
         kind = "sglang" if kind or "model_path" in info else None
+    if kind in {None, "sglang"} and not info:
+        info = _of_workers(await _probe(endpoint, f"{root}/workers"))
+        kind = "sglang" if kind or info else None
     if kind in {None, "llamacpp"}:
         info = info or await _probe(endpoint, f"{root}/props")
         kind = "llamacpp" if kind or "default_generation_settings" in info else None
@@ -104,6 +107,30 @@ async def _probe(endpoint: "Endpoint", url: str) -> JsonObject:
     return answer if is_object(answer) else {}
 
 
+def _of_workers(answer: JsonObject) -> JsonObject:
+    """Return what the servers behind a model gateway (smg) say of their model.
+
+    The gateway speaks the wire of SGLang, and lists models without saying what they are.
+    """
+    workers: Any = answer.get("workers")
+    models = [
+        model
+        for worker in workers or ()
+        if is_object(worker)
+        for model in worker.get("models") or ()
+        if is_object(model)
+    ]
+    if not models:
+        return {}
+    sizes = [model["context_length"] for model in models if model.get("context_length")]
+    first = models[0]
+    return {
+        "model_path": first.get("tokenizer_path") or first.get("id"),
+        "architectures": first.get("architectures"),
+        "context_length": min(sizes, default=None),
+    }
+
+
 def _owner(entry: JsonObject) -> str | None:
     owner = str(entry.get("owned_by") or "").lower().replace(".", "").replace("-", "")
     return owner if owner in DIALECTS and owner != "openai" else None
@@ -113,6 +140,7 @@ def _context(entry: JsonObject, info: Mapping[str, Any]) -> int | None:
     settings: Any = info.get("default_generation_settings")
     for value in (
         entry.get("max_model_len"),
+        info.get("context_length"),
         settings.get("n_ctx") if is_object(settings) else None,
         entry.get("context_length"),
     ):

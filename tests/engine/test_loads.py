@@ -1,7 +1,7 @@
 """How busy a server is, in the words of each kind of server."""
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import anyio
 import httpx2
@@ -20,20 +20,25 @@ vllm:prefix_cache_hits_total{engine="0",model_name="m"} 150.0
 
 
 @asynccontextmanager
-async def saying(text: str) -> AsyncGenerator[str]:
-    async def metrics(_request: web.Request) -> web.Response:
-        return web.Response(text=text)
-
+async def serving(
+    path: str, answer: Callable[[web.Request], Awaitable[web.Response]]
+) -> AsyncGenerator[str]:
     app = web.Application()
-    app.router.add_get("/metrics", metrics)
+    app.router.add_get(path, answer)
     runner = web.AppRunner(app)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
     try:
         yield f"http://127.0.0.1:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()
+
+
+def saying(text: str) -> AbstractAsyncContextManager[str]:
+    async def metrics(_request: web.Request) -> web.Response:
+        return web.Response(text=text)
+
+    return serving("/metrics", metrics)
 
 
 async def test_sglang_says_what_it_works_at() -> None:
@@ -66,3 +71,14 @@ async def test_a_server_that_says_nothing_is_no_error() -> None:
     async with saying("nonsense") as url:
         assert await read_loads(url) == Loads()
     assert await read_loads("http://127.0.0.1:9") == Loads()
+
+
+async def test_a_gateway_names_the_servers_that_know() -> None:
+    async with FakeSGLang() as one, FakeSGLang() as two:
+
+        async def workers(_request: web.Request) -> web.Response:
+            return web.json_response({"workers": [{"url": one.url}, {"url": two.url}]})
+
+        async with serving("/workers", workers) as url:
+            loads = await read_loads(url)
+    assert (loads.running, loads.cache_tokens, loads.token_usage) == (0, 65_536, 0.0)

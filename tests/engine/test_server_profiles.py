@@ -81,11 +81,13 @@ def test_vllm_is_told_its_key_by_a_variable() -> None:
     assert (command.key_variable, command.key_option) == ("VLLM_API_KEY", "")
 
 
-def test_a_gateway_sends_conversations_where_their_prefix_is() -> None:
-    words = words_of("qwen3-14b-gateway")
-    assert words[1:6] == ["-m", "smg.cli", "serve", "--backend", "sglang"]
-    assert flag(words, "policy") == "cache_aware"
-    assert flag(words, "data-parallel-size") == "2"
+def test_a_gateway_has_whole_servers_behind_it() -> None:
+    python, script, told, port = words_of("qwen3-14b-gateway")
+    options = json.loads(told)
+    assert (python, Path(script).name, port) == ("python", "run_gateway.py", "{port}")
+    assert (options["replicas"], options["gpus"], options["device"]) == (2, 1, "cuda")
+    assert flag(options["words"], "tool-call-parser") == "qwen"
+    assert "--port" not in options["words"]
 
 
 def test_a_file_of_ones_own_is_a_profile(tmp_path: Path) -> None:

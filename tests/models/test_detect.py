@@ -36,6 +36,12 @@ async def test_sglang_says_what_it_is(connect: Any) -> None:
         ),
         ("me", {"/props": {"default_generation_settings": {"n_ctx": 4096}}}, "llamacpp", 4096),
         ("me", {"/model_info": {"model_path": "/m/Qwen3-14B"}}, "sglang", None),
+        (
+            "self_hosted",
+            {"/workers": {"workers": [{"models": [{"id": "m", "context_length": 8192}]}]}},
+            "sglang",
+            8192,
+        ),
         ("me", {}, "openai", None),
         ("openai", {}, "openai", None),
     ],

@@ -7,7 +7,7 @@ AGENTKIT_TEST_SGLANG_MODEL the folder of the scripted model; `make test-sglang` 
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -155,6 +155,12 @@ def installed(request: pytest.FixtureRequest) -> Iterator[Installed]:
     while (left := server.processes()) and time.monotonic() < until:
         time.sleep(0.05)
     assert not left, f"left behind: {left}"
+
+
+@pytest.fixture
+def real_installed() -> Callable[[], Installed]:
+    """Return what gives the real SGLang, or skips the test; nothing is started."""
+    return real_server
 
 
 @pytest.fixture
