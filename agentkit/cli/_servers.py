@@ -341,7 +341,7 @@ def _duration(seconds: float) -> str:
     """Return seconds in words.
 
     >>> _duration(59), _duration(3_700), _duration(90_000)
-    ('59 s', '61 min', '25 h')
+    ('59 s', '62 min', '25 h')
     """
     if seconds < 120:
         return f"{seconds:.0f} s"

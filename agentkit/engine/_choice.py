@@ -11,6 +11,7 @@ from agentkit.engine._server_profile import (
     find_server_profile,
     read_server_profiles,
 )
+from agentkit.errors import ConfigurationError
 
 Engine: TypeAlias = Profile | ServerProfile
 """What can be started here."""
@@ -59,7 +60,15 @@ def find_engine(name: str) -> Engine:
     """
     if name in {profile.name for profile in read_profiles()}:
         return find_profile(name)
-    return find_server_profile(name)
+    try:
+        return find_server_profile(name)
+    except ConfigurationError as error:
+        if name.endswith(".toml"):
+            raise
+        raise ConfigurationError(
+            f"There is no engine {name!r}: it is auto, embedded, url, or a launch profile.",
+            hint="AGENTKIT_ENGINE or --engine says which; `agentkit server profiles` lists profiles.",
+        ) from error
 
 
 def suggest_server(python: Path | None, data_dir: Path) -> Fit | None:

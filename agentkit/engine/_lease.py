@@ -262,7 +262,7 @@ def _spawn(spec: EngineSpec, listener: socket.socket, lock_fd: int) -> None:
         "stop_seconds": spec.stop_seconds,
     }
     told = {"profile": spec.profile, "what": spec.what, "stop_seconds": spec.stop_seconds}
-    told |= {"socket": str(spec.socket), "log": str(spec.log)}
+    told |= {"socket": str(spec.socket), "log": str(spec.log), "port": given["port"]}
     spec.record.write_text(json.dumps(told), encoding="utf-8")
     environment = _environment()
     if spec.api_key:

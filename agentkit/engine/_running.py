@@ -25,6 +25,7 @@ class Running:
         profile: the name of its launch profile.
         state: "loading", "ready", "restarting", "failed" or "stopping".
         stage: what it is at while it loads.
+        port: where it is to listen, 0 for any.
         url: where it listens, once it does.
         api_key: what clients have to show.
         pid: of the server's first process, 0 where there is none.
@@ -37,6 +38,7 @@ class Running:
     profile: str
     state: str
     stage: str
+    port: int
     url: str
     api_key: str = field(repr=False)
     pid: int
@@ -104,6 +106,7 @@ async def _look(record: Mapping[str, Any]) -> Running | None:
         profile=record["profile"],
         state=status["state"],
         stage=status.get("stage", ""),
+        port=record.get("port", 0),
         url=status.get("url", ""),
         api_key=status.get("api_key", ""),
         pid=status.get("engine_pid") or 0,

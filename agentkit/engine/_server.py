@@ -12,7 +12,8 @@ from anyio import to_thread
 
 from agentkit.engine._commands import command_of
 from agentkit.engine._disk import count_bytes
-from agentkit.engine._lease import EngineSpec, connect_to
+from agentkit.engine._lease import EngineSpec
+from agentkit.engine._running import find_running
 from agentkit.engine._server_autopsy import explain_server_death
 from agentkit.engine._server_profile import ServerProfile
 from agentkit.engine._values import Endpoint, ProgressCallback, ignore_progress
@@ -59,11 +60,7 @@ async def open_server(
         EngineError: it cannot be started, or is lost for good.
     """
     spec = await to_thread.run_sync(_spec_of, profile, python, weights, state_dir, api_key)
-    running = await connect_to(spec.socket)
-    if running is None:
-        await to_thread.run_sync(_check_port, profile.server.port)
-    else:
-        await running.aclose()
+    await _check_port(spec, profile.server.port)
     async with hold(
         spec,
         keep_alive=keep_alive,
@@ -118,22 +115,34 @@ def _spec_of(
     )
 
 
-def _check_port(port: int) -> None:
+async def _check_port(spec: EngineSpec, port: int) -> None:
     """Look at the port before the load: a server finds out that it is taken only after it.
 
     Raises:
-        EngineError: somebody listens there.
+        EngineError: somebody listens there, or is about to.
     """
+    running = await find_running(spec.state_dir)
+    if any(one.socket == spec.socket for one in running):
+        return  # it is shared
+    promised = [one.profile for one in running if port and one.port == port]
+    reason = f"it is that of {promised[0]}" if promised else await to_thread.run_sync(_taken, port)
+    if not reason:
+        return
+    end = f"agentkit server stop {promised[0]}" if promised else "end what listens there"
+    raise EngineError(
+        f"Port {port}, where the model server was to listen: {reason}.",
+        hint=f"Choose another with --port or AGENTKIT_SERVER_PORT, {end}, or use it: "
+        f"AGENTKIT_BASE_URL=http://127.0.0.1:{port}/v1.",
+    )
+
+
+def _taken(port: int) -> str:
+    """Return why the port cannot be used; "" if it can."""
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind(("127.0.0.1", port))
         except OSError as error:
-            reason = (
-                "is taken" if error.errno == errno.EADDRINUSE else os.strerror(error.errno or 0)
-            )
-            raise EngineError(
-                f"Port {port}, where the model server was to listen: {reason}.",
-                hint=f"Choose another with --port, end what listens there, or use it: "
-                f"AGENTKIT_BASE_URL=http://127.0.0.1:{port}/v1.",
-            ) from error
+            taken = error.errno == errno.EADDRINUSE
+            return "it is taken" if taken else os.strerror(error.errno or 0)
+    return ""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agentkit.engine._autopsy import read_tail
-from agentkit.engine.server_codes import HUNG, TOO_LATE
+from agentkit.engine.server_codes import HUNG, NOT_STARTED, TOO_LATE
 from agentkit.errors import EngineError
 
 _READ_BYTES = 8 * 1024 * 1024  # of the log's beginning, where the first failure is
@@ -80,7 +80,11 @@ _CURES = (  # the first that fits; what says less stands further down
     ),
     _cure(r"No space left on device", "The disk is full.", "Free space; /dev/shm counts too."),
 )
-_OF_CODE = {
+_OURS = {
+    NOT_STARTED: (
+        "Its program could not be started.",
+        "Does the python exist, and may you run it? AGENTKIT_SERVER_PYTHON names another.",
+    ),
     TOO_LATE: (
         "It did not answer in time.",
         "Give it longer with start_seconds in its profile, if its log shows that it was working.",
@@ -89,11 +93,11 @@ _OF_CODE = {
         "It ran, but answered no more.",
         "Its log may say why; a newer driver or server may help.",
     ),
-    -signal.SIGKILL: (
-        "It was killed from outside, most often because the machine's memory ran out.",
-        "Free memory (not the GPU's): loading takes about as much as the weights.",
-    ),
 }
+_KILLED = (
+    "It was killed from outside, most often because the machine's memory ran out.",
+    "Free memory (not the GPU's): loading takes about as much as the weights.",
+)
 
 
 def explain_server_death(code: int, log: Path, deaths: int = 1) -> EngineError:
@@ -137,11 +141,13 @@ def first_failure(log: str) -> str:
 
 
 def _likely(code: int, text: str) -> tuple[str, str]:
+    if code in _OURS:
+        return _OURS[code]
     for cure in _CURES:
         if cure.pattern.search(text):
             return cure.cause, cure.hint
-    if code in _OF_CODE:
-        return _OF_CODE[code]
+    if code == -signal.SIGKILL:
+        return _KILLED
     return "Its log may say why.", "Read the log: agentkit server logs."
 
 

@@ -27,13 +27,13 @@ from pathlib import Path
 from typing import IO, Any
 
 from process_tree import adopt_orphans, die_with_parent, kill_all
-from server_codes import HUNG, PORT_TAKEN, TOO_LATE
+from server_codes import HUNG, NOT_STARTED, PORT_TAKEN, TOO_LATE
 
 _LOG_BYTES = 64 * 1024 * 1024  # then the log moves to NAME.1 and begins anew
 _POLL_SECONDS = 0.25
 _HEALTH_SECONDS = 30.0  # between two tokens asked of it to see that it can
 _HEALTH_PATIENCE = 45.0  # SGLang itself gives up after 20 s
-_FORGIVEN = 3  # looks in a row that may fail
+_FORGIVEN, _FORGIVEN_TOKENS = 3, 6  # looks in a row that may fail; tokens that may not come
 _STAGES = tuple(
     (stage, re.compile(pattern))
     for stage, pattern in (
@@ -86,7 +86,7 @@ class _Owner:
             self.server = self._start()
         except OSError as error:
             self._log(f"agentkit: {error}")
-            return 127
+            return NOT_STARTED
         try:
             return self._watch(self.server)
         finally:
@@ -159,14 +159,14 @@ class _Owner:
                 self.ready = True
         self._forget_config()
         _say(url=f"http://127.0.0.1:{self.port}")
-        failed, asked, pause = 0, time.monotonic(), self.options["look_seconds"]
-        while failed < _FORGIVEN:
+        # A long prompt may keep it from making a token for a while: /health may fail more often.
+        silent, ill, asked, pause = 0, 0, time.monotonic(), self.options["look_seconds"]
+        while silent < _FORGIVEN and ill < _FORGIVEN_TOKENS:
             time.sleep(pause)
-            if time.monotonic() - asked < _HEALTH_SECONDS:
-                status = _ask(self.port, "GET", ready, pause)
-            else:
+            silent = 0 if _ask(self.port, "GET", ready, pause) == http.HTTPStatus.OK else silent + 1
+            if time.monotonic() - asked >= _HEALTH_SECONDS:
                 status, asked = _ask(self.port, "GET", health, _HEALTH_PATIENCE), time.monotonic()
-            failed = 0 if status == http.HTTPStatus.OK else failed + 1
+                ill = 0 if status == http.HTTPStatus.OK else ill + 1
         self.hung = True
         os.write(self.heard[1], b"\0")
 

@@ -3,4 +3,4 @@
 Imported by a script that is run by path, so that nothing else may be imported here.
 """
 
-TOO_LATE, HUNG, PORT_TAKEN = 124, 125, 126
+TOO_LATE, HUNG, PORT_TAKEN, NOT_STARTED = 124, 125, 126, 127

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from agentkit.errors import ContextOverflowError
+from agentkit.errors import ContextOverflowError, ModelRequestError
 from agentkit.messages import Finish, JsonObject, ModelTurn, ToolCall
 from agentkit.models._calls import as_written, read_calls
 from agentkit.models._dialects import Dialect
@@ -79,6 +79,7 @@ class ServerModel:
         self._sampling = sampling
         self._encoder = Encoder(dialect, profile.name)
         self._watch = PrefixWatch()
+        self._counts = bool(dialect.counts_at)
         self._schemas: ToolMemo[dict[str, Mapping[str, Any]]] = ToolMemo(schemas_by_name)
         self._presets = {
             (thinks, varied): self._preset(thinks=thinks, varied=varied)
@@ -127,10 +128,7 @@ class ServerModel:
             return request
         if self._watch.at_most(request.conversation_id, prompt) + wanted <= context:
             return request
-        path = self._dialect.counts_at
-        tokens = (
-            await self._endpoint.count(path, self._encoder.counting(prompt, mode)) if path else None
-        )
+        tokens = await self._count(self._encoder.counting(prompt, mode))
         if tokens is None:
             return request  # the server will say
         self._watch.counted(request.conversation_id, prompt, tokens)
@@ -156,10 +154,18 @@ class ServerModel:
             return False
         calls = [(call.name, call.arguments) for call in builder.calls]
         text = written_by_model(builder.thinking, builder.text, calls)
-        came = await self._endpoint.count(
-            self._dialect.counts_at, self._encoder.counting_text(text)
-        )
+        came = await self._count(self._encoder.counting_text(text))
         return came is not None and written - came > _LOST_TOKENS + written // _LOST_SHARE
+
+    async def _count(self, body: bytes) -> int | None:
+        """Return the tokens that the server counts; `None` if it does not, or not now."""
+        if not self._counts:
+            return None
+        try:
+            return await self._endpoint.count(self._dialect.counts_at, body)
+        except ModelRequestError:
+            self._counts = False  # it is not asked again
+            return None
 
     async def _send(self, asked: _Asked, builder: TurnBuilder, *, streams: bool) -> None:
         request = asked.request

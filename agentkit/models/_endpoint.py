@@ -15,7 +15,12 @@ from aiohttp import ClientConnectionResetError, ClientError
 from jiter import from_json
 from openai import APIStatusError, AsyncOpenAI, AsyncStream, DefaultAioHttpClient, Omit, OpenAIError
 
-from agentkit.errors import ModelError, ModelUnavailableError, TruncatedStreamError
+from agentkit.errors import (
+    ModelError,
+    ModelRequestError,
+    ModelUnavailableError,
+    TruncatedStreamError,
+)
 from agentkit.models._clocks import Clocks, timeout_error
 from agentkit.models._errors import (
     causes,
@@ -42,6 +47,7 @@ FOREIGN = (
 _CLOSE_SECONDS = 2.0
 _ABORT_SECONDS = 2.0
 _COUNT_SECONDS = 5.0
+_NO_SUCH_PAGE = frozenset({404, 405, 501})
 _KEEP_ALIVE = 4.0  # servers close idle ones after 5 s (uvicorn, so SGLang and vLLM): be first
 _STALE_CONNECTIONS = 3
 _CONNECTIONS = 100_000  # the scheduler of runs is the limit, not the pool
@@ -166,7 +172,11 @@ class Endpoint:
         raise self._truncated(builder)
 
     async def count(self, path: str, body: bytes) -> int | None:
-        """Return how many tokens the server makes of a prompt; `None` if it does not say."""
+        """Return how many tokens the server makes of a prompt; `None` if it does not say now.
+
+        Raises:
+            ModelRequestError: it never will: there is no such page.
+        """
         url = self.base_url.rstrip("/").removesuffix("/v1") + path
         with anyio.move_on_after(_COUNT_SECONDS):
             try:
@@ -174,6 +184,8 @@ class Endpoint:
                 said: Any = from_json(answer.content) if answer.is_success else {}
             except (*FOREIGN, ValueError):
                 return None
+            if answer.status_code in _NO_SUCH_PAGE:
+                raise ModelRequestError(f"{url} does not count.", status=answer.status_code)
             count = said.get("count", said.get("input_tokens")) if is_object(said) else None
             return count if isinstance(count, int) else None
         return None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import anyio
 from jiter import from_json
 
-from agentkit.errors import AgentkitError, ModelTimeoutError
+from agentkit.errors import AgentkitError, ModelRequestError, ModelTimeoutError
 from agentkit.messages import JsonObject
 from agentkit.models._detect import Server
 from agentkit.models._dialects import Dialect
@@ -210,7 +210,10 @@ class _Prober:
         if not self._dialect.counts_at:
             return Probe(name=name, status="skipped", seen="this kind of server counts for nobody")
         body = self._body(_TOKYO, {"tools": _TOOLS})
-        counted = await self._endpoint.count(self._dialect.counts_at, to_bytes(body))
+        try:
+            counted = await self._endpoint.count(self._dialect.counts_at, to_bytes(body))
+        except ModelRequestError:
+            counted = None
         if counted is None:
             seen = (
                 f"{self._dialect.counts_at} does not count: prompts are fitted after a refusal only"

@@ -209,10 +209,20 @@ def test_the_doctor_fails_for_a_required_server(cli: Cli, serve: Serve, empty_fo
 
 
 def test_the_doctor_fails_for_settings_first(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AGENTKIT_PLAN", "maybe")
+    code, found = _doctor(cli)
+    assert code == 3
+    assert "AGENTKIT_PLAN" in found["settings", "settings"]["message"]
+
+
+def test_the_doctor_names_an_engine_that_there_is_not(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("AGENTKIT_ENGINE", "magic")
     code, found = _doctor(cli)
     assert code == 3
-    assert "AGENTKIT_ENGINE" in found["settings", "settings"]["message"]
+    assert "There is no engine 'magic'" in found["model", "engine"]["message"]
+    assert "AGENTKIT_ENGINE" in found["model", "engine"]["fix"]
 
 
 def test_the_doctor_looks_into_the_weights_and_at_the_folder(

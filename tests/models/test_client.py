@@ -515,3 +515,14 @@ async def test_a_changed_prefix_is_said(connect: Any, tools: Any, heard: Any) ->
         assert heard.all("notice") == ""
         await model.ask(replace(first, tools=tools[1:]), heard)
     assert "in the tools. The server's prefix cache" in heard.all("notice")
+
+
+async def test_an_answer_gets_the_room_that_the_prompt_leaves(connect: Any, heard: Any) -> None:
+    long = ModelRequest(messages=[UserMessage("word " * 1500)], max_tokens=6000)
+    short = ModelRequest(messages=[UserMessage("word")], max_tokens=6000)
+    async with FakeSGLang("Hello!", context_tokens=4096) as server, connect(server) as model:
+        await model.ask(long, heard)
+        await model.ask(short, heard)
+        given = [received.body["max_tokens"] for received in server.requests]
+    assert 2000 < given[0] < 4096 - 1500
+    assert 4000 < given[1] < 4096

@@ -98,6 +98,29 @@ async def test_a_busy_port_is_found_before_anything_is_loaded(
     assert await to_thread.run_sync(installed.processes) == {}
 
 
+async def test_a_port_that_another_server_is_about_to_take_is_taken(
+    fake: "Installed", state_dir: Path, tmp_path: Path, free_tcp_port: int
+) -> None:
+    await anyio.Path(tmp_path / "hold").write_text("weights", encoding="utf-8")
+    held = fake.with_environment(FAKE_SGLANG_HOLD=str(tmp_path / "hold"))
+    first = held.with_server(port=free_tcp_port)
+    second = replace(first, profile=first.profile.model_copy(update={"name": "another"}))
+    async with anyio.create_task_group() as group:
+
+        async def load() -> None:
+            async with first.open(state_dir):
+                pass
+
+        group.start_soon(load)
+        await first.wait_for_processes(3)
+        with pytest.raises(EngineError, match="it is that of qwen3-scripted") as caught:
+            async with second.open(state_dir):
+                pass
+        assert "agentkit server stop qwen3-scripted" in caught.value.hint
+        group.cancel_scope.cancel()
+    await fake.wait_until_gone()
+
+
 @pytest.mark.parametrize("stage", ["", "KV cache", "warm-up"])
 async def test_leaving_while_it_loads_leaves_nothing(
     installed: "Installed", state_dir: Path, reported: "Reported", tmp_path: Path, stage: str
