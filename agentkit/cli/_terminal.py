@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from agentkit.cli._exit import Exit, exit_of_error
 from agentkit.errors import AgentkitError
@@ -39,7 +39,15 @@ def stdout_console() -> "Console":
 
     # In a pipe nothing is cut: whoever reads it has lines of any length.
     width = None if sys.stdout.isatty() else _PIPE_WIDTH
-    return Console(highlight=False, width=width, color_system=None if _unstyled() else "auto")
+    console = Console(highlight=False, width=width, color_system=None if _unstyled() else "auto")
+    console.on_broken_pipe = (
+        _raise_broken_pipe  # rich itself would leave the program, out of a task
+    )
+    return console
+
+
+def _raise_broken_pipe() -> NoReturn:
+    raise BrokenPipeError
 
 
 def say(text: str = "", *, end: str = "\n") -> None:

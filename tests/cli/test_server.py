@@ -230,3 +230,17 @@ def test_a_command_ends_as_soon_as_its_reader_does(run: Any, installed: Path) ->
         check=False,
     )
     assert done.stdout == "one\n"
+
+
+@pytest.mark.parametrize("command", ["doctor", "server profiles"])
+def test_a_table_whose_reader_has_gone_ends_without_a_traceback(command: str, home: Path) -> None:
+    script = f"'{sys.executable}' -m agentkit {command} | (exec 0<&-; sleep 4)"
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", script],
+        env={**os.environ, "PYTHONWARNINGS": "ignore"},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (141, "")
