@@ -267,7 +267,7 @@ def _spawn(spec: EngineSpec, listener: socket.socket, lock_fd: int) -> None:
     environment = _environment()
     if spec.api_key:
         environment["AGENTKIT_ENGINE_KEY"] = spec.api_key
-    with spec.log.open("wb") as log:
+    with open(spec.log, "wb", opener=_private) as log:
         starter = subprocess.Popen(  # noqa: S603 - our own interpreter and file
             [sys.executable, str(_GUARD), json.dumps(given)],
             stdin=subprocess.DEVNULL,
@@ -279,6 +279,11 @@ def _spawn(spec: EngineSpec, listener: socket.socket, lock_fd: int) -> None:
             cwd="/",
         )
         starter.wait()  # it forks and ends at once
+
+
+def _private(path: str, flags: int) -> int:
+    """Open a file that nobody else may read: a server may log what it is asked."""
+    return os.open(path, flags, 0o600)
 
 
 def _environment() -> dict[str, str]:

@@ -23,6 +23,7 @@ import tempfile
 import threading
 import time
 from dataclasses import dataclass, field
+from io import FileIO
 from pathlib import Path
 from typing import IO, Any
 
@@ -209,14 +210,17 @@ class _Log:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file = path.open("ab", buffering=0)
+        self._file = self._open()
 
     def write(self, line: bytes) -> None:
         self._file.write(line)
         if self._file.tell() > _LOG_BYTES:
             self._file.close()
             self._path.replace(self._path.with_name(f"{self._path.name}.1"))
-            self._file = self._path.open("ab", buffering=0)
+            self._file = self._open()
+
+    def _open(self) -> FileIO:
+        return FileIO(os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab")
 
 
 def _hear(_number: int, _frame: object) -> None:

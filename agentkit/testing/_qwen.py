@@ -131,9 +131,22 @@ class _Caller:
         self._named = False
         self._arguments: object = None
         self._sent = ""
+        self._tail = ""
 
     def feed(self, piece: str) -> list[Delta]:
         """Return what is new after this piece."""
+        return [delta for found in self._feed(piece) if (delta := self._without_end(found)).text]
+
+    def _without_end(self, delta: Delta) -> Delta:
+        """Return a piece of text without closing tags; what may become one is held back for good."""
+        if delta.kind != "text":
+            return delta
+        text = self._tail + delta.text
+        keep = 0 if END_CALL in text else _overlap(text, END_CALL)
+        self._tail = text[len(text) - keep :]
+        return Delta("text", text[: len(text) - keep].replace(END_CALL, ""))
+
+    def _feed(self, piece: str) -> list[Delta]:
         self._held += piece
         begun = self._index > 0 and self._held.startswith("\n")
         if not (_OPENED in self._held or self._named or begun):
@@ -156,7 +169,7 @@ class _Caller:
     def _plain(self) -> list[Delta]:
         if _overlap(self._held, _OPENED):
             return []
-        text, self._held = self._held.replace(END_CALL, ""), ""
+        text, self._held = self._held.replace(f"\n{END_CALL}", ""), ""
         return [Delta("text", text)] if text else []
 
     def _read(self, text: str) -> list[Delta]:

@@ -23,7 +23,7 @@ from agentkit.engine import Endpoint, ServerProfile, find_server_profile, open_s
 from agentkit.messages import ToolSpec
 from agentkit.testing import FakeSGLang
 
-collect_ignore_glob = ["programs/*", "stubs/*"]
+collect_ignore_glob = ["programs/*", "stubs/*", "read_with_sglang.py"]
 
 _PROGRAMS = Path(__file__).with_name("programs")
 _STUBS = Path(__file__).with_name("stubs")
@@ -50,10 +50,9 @@ class Installed:
 
     def open(self, state_dir: Path, **options: Any) -> AbstractAsyncContextManager[Endpoint]:
         """Open the server as a runtime does."""
-        inside = self.python / "bin" / "python"
         return open_server(
             self.profile,
-            python=inside if inside.is_file() else self.python,
+            python=self.python_itself(),
             weights=self.weights,
             state_dir=state_dir,
             **options,
@@ -75,6 +74,10 @@ class Installed:
         """Return the process whose command line has all the words."""
         [pid] = [p for p, command in self.processes().items() if all(w in command for w in words)]
         return pid
+
+    def python_itself(self) -> Path:
+        inside = self.python / "bin" / "python"
+        return inside if inside.is_file() else self.python
 
     async def wait_for_processes(self, count: int) -> None:
         """Wait until that many live."""

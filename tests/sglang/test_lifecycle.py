@@ -64,6 +64,7 @@ async def test_a_server_answers_whoever_has_its_key_and_leaves_nothing(
         commands = await to_thread.run_sync(installed.processes)
         [running] = await find_running(state_dir)
         log = await anyio.Path(running.log).read_text(encoding="utf-8")
+        mode = (await anyio.Path(running.log).stat()).st_mode & 0o777
         left = [path.name async for path in anyio.Path(state_dir / "engines").glob("*.yaml")]
     assert (running.profile, running.state, running.url + "/v1") == (
         "qwen3-scripted",
@@ -74,6 +75,7 @@ async def test_a_server_answers_whoever_has_its_key_and_leaves_nothing(
     assert key.startswith("ak-")  # one that began with a dash would be an option
     assert all(key not in command for command in commands.values())
     assert key not in log
+    assert mode == 0o600
     assert "'api_key': '***'" in log
     assert left == []
     stages = list(dict.fromkeys(p.stage for p in reported.seen if p.stage))
@@ -149,9 +151,13 @@ async def test_no_process_outlives_the_death_of_its_owner(
 ) -> None:
     if installed.is_real and (victim, when) in {("runner", "ready"), ("guard", "ready")}:
         pytest.skip("the same to the server as a death while it loads, where more can go wrong")
-    inside = installed.python / "bin" / "python"
-    python = str(inside if inside.is_file() else installed.python)
-    words = [installed.profile.model_dump_json(), python, str(installed.weights), str(state_dir)]
+    python = await to_thread.run_sync(installed.python_itself)
+    words = [
+        installed.profile.model_dump_json(),
+        str(python),
+        str(installed.weights),
+        str(state_dir),
+    ]
     client = await to_thread.run_sync(
         lambda: subprocess.Popen(
             [sys.executable, "-c", _CLIENT, *words], stdout=subprocess.PIPE, text=True

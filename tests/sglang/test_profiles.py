@@ -35,8 +35,7 @@ async def test_sglang_knows_every_option_of_every_profile(
 ) -> None:
     installed = await to_thread.run_sync(real_installed)
     words = [_options(list(command_of(one, Path("p"), Path("w")).words)) for one in SERVERS]
-    inside = installed.python / "bin" / "python"
-    python = inside if await anyio.Path(inside).is_file() else installed.python
+    python = await to_thread.run_sync(installed.python_itself)
     done = await anyio.run_process(
         [str(python), "-c", _PARSE],
         input=json.dumps(words).encode(),

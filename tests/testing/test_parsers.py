@@ -149,7 +149,7 @@ def test_thinking_and_calls_are_told_apart_as_documented(
         pytest.param(
             block('{"name": "search", "arguments": {"q": "line1"}}}'),
             Read(),
-            Read("}\n", "", (LINE1,)),
+            Read("}", "", (LINE1,)),
             id="extra brace",
         ),
         pytest.param(
