@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -207,3 +208,19 @@ def test_an_example_answers_with_the_real_model(
     assert re.search(r"\d\d?:\d\d", done.stdout), f"no time of day in {done.stdout!r}"
     if name == "planning.py":
         assert "42" in done.stdout
+
+
+def test_a_server_is_started_beside_the_runtime(
+    run_example: "RunExample", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs = Path(__file__).parents[1] / "sglang" / "programs"  # stands for SGLang
+    monkeypatch.setenv("AGENTKIT_ENGINE", "qwen3-scripted")
+    monkeypatch.setenv("AGENTKIT_SERVER_PYTHON", sys.executable)
+    monkeypatch.setenv("AGENTKIT_WEIGHTS", str(programs))
+    monkeypatch.setenv("PYTHONPATH", str(programs))
+    done = run_example("own_server.py")
+    assert (done.returncode, done.stderr) == (0, "")
+    first, *stages, answer = done.stdout.splitlines()
+    assert (first, stages[-1]) == ("load", "ready")
+    assert "load KV cache" in stages
+    assert answer == "Hello! How can I help you today?"
