@@ -164,9 +164,9 @@ async def stop_servers(
 
 
 async def show_status(*, as_json: bool) -> Exit:
-    """Show the engines that run."""
+    """Show the engines that run, and the servers of others that the settings name."""
     settings = await run_sync(read_settings)
-    running = await find_running(settings.state_dir)
+    running = [*await find_running(settings.state_dir), *_of_others(settings)]
     loads = [await read_loads(one.url, one.api_key) if one.url else Loads() for one in running]
     if as_json:
         print_json([_status_as_json(one, load) for one, load in zip(running, loads, strict=True)])
@@ -180,15 +180,42 @@ async def show_status(*, as_json: bool) -> Exit:
     )
     for one, load in zip(running, loads, strict=True):
         state = f"{one.state}, {one.stage}" if one.state == "loading" and one.stage else one.state
-        up = _duration(time.time() - one.since)
         _row(
             table,
             *(one.profile, state + (f", died {one.deaths}x" if one.deaths else ""), one.url or "-"),
-            *(str(one.pid or "-"), up, _count(load.running), _count(load.queued)),
-            *(_share(load.token_usage), _share(load.cache_hit_rate), _count(load.throughput)),
+            *(str(one.pid or "-"), _duration(time.time() - one.since) if one.since else "-"),
+            *(_count(load.running), _count(load.queued), _share(load.token_usage)),
+            *(_share(load.cache_hit_rate), _count(load.throughput)),
         )
     stdout_console().print(table)
     return Exit.OK
+
+
+def _of_others(settings: Settings) -> list[Running]:
+    """Return the servers of `base_url` as if they were engines: nobody here owns them."""
+    from agentkit.models import check_base_url
+
+    key = settings.api_key.get_secret_value() if settings.api_key else ""
+    found: list[Running] = []
+    for url in settings.base_urls:
+        parts = check_base_url(url)
+        plain = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        found.append(
+            Running(
+                profile="base_url",
+                state="of others",
+                stage="",
+                port=parts.port or 0,
+                url=plain.rstrip("/").removesuffix("/v1"),
+                api_key=key,
+                pid=0,
+                since=0.0,
+                deaths=0,
+                log=Path(),
+                socket=Path(),
+            )
+        )
+    return found
 
 
 async def show_logs(name: str | None, lines: int, *, follow: bool) -> Exit:
@@ -301,7 +328,7 @@ def _plan_as_json(gpus: tuple[Gpu, ...], fits: list[Fit], best: Fit | None) -> d
 
 def _status_as_json(one: Running, load: Loads) -> dict[str, Any]:
     told = {key: value for key, value in asdict(one).items() if key not in {"api_key", "socket"}}
-    return {**told, "log": str(one.log), **asdict(load)}
+    return {**told, "log": str(one.log) if one.pid else "", **asdict(load)}
 
 
 def _say_tail(log: Path, lines: int) -> int:

@@ -244,3 +244,15 @@ def test_a_table_whose_reader_has_gone_ends_without_a_traceback(command: str, ho
         check=False,
     )
     assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_a_server_of_others_is_shown_with_its_load(cli: Cli, serve: Any, home: Path) -> None:
+    server = serve(None)
+    [status] = json.loads(cli("server", "status", "--json").stdout)
+    assert (status["profile"], status["state"], status["url"]) == (
+        "base_url",
+        "of others",
+        server.url,
+    )
+    assert (status["running"], status["cache_tokens"]) == (0, 32_768)
+    assert "of others" in cli("server", "status").stdout
