@@ -11,7 +11,7 @@ from agentkit.errors import AgentkitError, ModelRequestError, ModelTimeoutError
 from agentkit.messages import JsonObject
 from agentkit.models._detect import Server
 from agentkit.models._dialects import Dialect
-from agentkit.models._identity import habit_of
+from agentkit.models._identity import fences_calls, habit_of
 from agentkit.models._json import is_object
 from agentkit.models._turn import TurnBuilder
 from agentkit.models._wire import to_bytes
@@ -261,6 +261,9 @@ class _Prober:
             return Probe(name=name, status="fail", seen=seen, cure=self._cure(_PARSER))
         if "<tool_call>" in turn.text or '"arguments"' in turn.text:
             seen = f"the call came as text: {_shown(turn.text)}"
+            if fences_calls(self._server.identity):
+                seen += " No parser reads this model; agentkit asks it under a schema instead."
+                return Probe(name=name, status="warn", seen=seen)
             return Probe(name=name, status="fail", seen=seen, cure=self._cure(_PARSER))
         seen = f"no call: {_shown(turn.text or turn.thinking)}"
         cure = f"If it never calls a tool: {self._cure(_PARSER)}"
@@ -276,7 +279,8 @@ class _Prober:
         if stream:
             more |= {"stream": True, "stream_options": {"include_usage": True}}
         body = to_bytes(self._body(question, more))
-        await self._endpoint.ask(body, builder, Timeouts(), streams=stream)
+        last = self._dialect.one_answer_a_connection
+        await self._endpoint.ask(body, builder, Timeouts(), streams=stream, last=last)
         return builder
 
     async def _ask_and_leave(self, question: str) -> None:

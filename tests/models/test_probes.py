@@ -94,3 +94,11 @@ async def test_a_model_that_never_thinks_is_not_asked_to() -> None:
     async with FakeSGLang("Hello", model="qwen2.5-7b-instruct") as server:
         found = await probed(server)
     assert found["thinking"].status == found["thinking off"].status == "skipped"
+
+
+async def test_a_model_that_no_parser_reads_is_not_blamed_on_the_server() -> None:
+    fenced = '```json\n{"name": "get_current_time", "arguments": {}}\n```'
+    async with FakeSGLang(fenced, model="qwen2.5-coder-1.5b-instruct") as server:
+        found = (await probed(server))["tool call, streamed"]
+    assert (found.status, found.cure) == ("warn", "")
+    assert "under a schema instead" in found.seen
