@@ -100,7 +100,8 @@ class ServerModel:
         """
         mode = self._mode(request)
         prompt = self._encoder.prompt(request)
-        if request.tools and (broken := self._watch.look(request.conversation_id, prompt)):
+        grows = bool(request.tools and request.conversation_id)  # else it is a question by itself
+        if grows and (broken := self._watch.look(request.conversation_id, prompt)):
             emit("notice", broken)
         asked = _Asked(await self._fitted(request, mode, prompt), mode, prompt)
         builder = TurnBuilder(emit, self._endpoint.base_url)

@@ -4,7 +4,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-_CONVERSATIONS = 1024
+_MOST_BYTES = 32 * 1024 * 1024  # of prompts, over all conversations: the oldest are forgotten
 _REMEMBERED = 4  # requests of a conversation: a step may ask something aside, and go on as before
 
 
@@ -27,6 +27,7 @@ class _Known:
     prompts: list[Prompt] = field(default_factory=list[Prompt])
     counted: Prompt | None = None
     tokens: int = 0
+    size: int = 0
 
 
 class PrefixWatch:
@@ -35,8 +36,13 @@ class PrefixWatch:
     Bytes stand for tokens: what has the same bytes has the same tokens.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most_bytes: int = _MOST_BYTES) -> None:
         self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._most_bytes = most_bytes
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._known)
 
     def look(self, conversation: str, prompt: Prompt) -> str:
         """Return where the prompt breaks the prefix of its conversation; "" if it does not."""
@@ -44,12 +50,14 @@ class PrefixWatch:
         said = _break(known.prompts, prompt)
         known.prompts.append(prompt)
         del known.prompts[:-_REMEMBERED]
+        self._weigh(known, prompt)
         return said
 
     def counted(self, conversation: str, prompt: Prompt, tokens: int) -> None:
         """Remember how many tokens the server made of a prompt."""
         known = self._of(conversation)
         known.counted, known.tokens = prompt, tokens
+        self._weigh(known, prompt)
 
     def at_most(self, conversation: str, prompt: Prompt) -> int:
         """Return a number of tokens that the prompt surely does not exceed.
@@ -66,11 +74,17 @@ class PrefixWatch:
         known = self._known.get(conversation)
         if known is None:
             known = self._known[conversation] = _Known()
-            if len(self._known) > _CONVERSATIONS:
-                self._known.popitem(last=False)
         else:
             self._known.move_to_end(conversation)
         return known
+
+    def _weigh(self, known: _Known, prompt: Prompt) -> None:
+        """Count the last prompt of a conversation, as those before are parts of it; make room."""
+        self._bytes += prompt.size - known.size
+        known.size = prompt.size
+        while self._bytes > self._most_bytes and len(self._known) > 1:
+            _, gone = self._known.popitem(last=False)
+            self._bytes -= gone.size
 
 
 def _break(before: Sequence[Prompt], prompt: Prompt) -> str:

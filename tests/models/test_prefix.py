@@ -57,3 +57,14 @@ def test_a_bound_grows_by_bytes_from_what_was_counted() -> None:
     assert watch.at_most("c", first) == 200
     assert watch.at_most("c", second) == 250
     assert watch.at_most("c", prompt(b"z" * 1000)) == 1000 + len(TOOLS)
+
+
+def test_the_oldest_conversations_are_forgotten_for_room() -> None:
+    watch = PrefixWatch(most_bytes=1000)
+    for number in range(20):
+        for length in (1, 2):
+            watch.look(str(number), prompt(*[b"m" * 50] * length))
+            watch.counted(str(number), prompt(*[b"m" * 50] * length), 10)
+    assert len(watch) == 1000 // (len(TOOLS) + 100)
+    assert watch.at_most("19", prompt(b"m" * 50, b"m" * 50)) == 10
+    assert watch.at_most("0", prompt(b"m" * 50, b"m" * 50)) == len(TOOLS) + 100
