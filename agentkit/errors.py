@@ -12,6 +12,9 @@ AgentkitError
 │   ├── TruncatedStreamError    the stream ended without a finish reason
 │   ├── ModelRequestError       the server refused the request: never worth repeating
 │   │   └── ContextOverflowError
+│   ├── OverloadedError         too much waits for the server already: shed before it was sent
+│   ├── CircuitOpenError        the server failed too often of late, and is left alone for a while
+│   ├── RetryBudgetError        repeating has used up what the server may be bothered with
 │   └── InvalidOutputError      what the model wrote could not be used, after bounded corrections
 ├── McpServerError              an MCP server cannot be started or reached
 ├── RequiredToolError           a required tool or server is missing
@@ -19,7 +22,9 @@ AgentkitError
 └── ToolError                   an observation: the model reads it and goes on
     ├── ToolInputError          the arguments are wrong
     ├── UnknownToolError        no tool of that name
-    └── ToolTimeoutError        the tool took too long
+    ├── ToolUnavailableError    it could not be reached, and has done nothing
+    └── OutcomeUnknownError     it was lost on the way: nobody knows what it has done
+        └── ToolTimeoutError    the tool took too long
 ```
 A `ToolError` never ends a run. Everything else does, and is found in `Result.error`.
 """
@@ -32,7 +37,14 @@ class AgentkitError(Exception):
 
     Attributes:
         hint: how to mend it, in one line; empty if there is nothing to say.
+        retryable: whether trying again may help.
+        retry_after: seconds that whoever failed asked us to wait, if it did.
+        run_id: the run that ended with it, if one did.
     """
+
+    retryable = False
+    retry_after: float | None = None
+    run_id = ""
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
@@ -59,12 +71,8 @@ class ModelError(AgentkitError):
     """Asking the model failed.
 
     Attributes:
-        retryable: whether asking again may help.
-        retry_after: seconds the server asked us to wait, if it did.
         status: HTTP status, or the code inside a streamed error, if there was one.
     """
-
-    retryable = False
 
     def __init__(
         self,
@@ -105,16 +113,34 @@ class ContextOverflowError(ModelRequestError):
     """Prompt and answer do not fit the context of the model."""
 
 
+class OverloadedError(ModelError):
+    """More waits for the server than it can answer in the time that is left; nothing was sent."""
+
+
+class CircuitOpenError(ModelError):
+    """The server failed too often of late; nothing was sent. It is tried again after a rest."""
+
+    retryable = True
+
+
+class RetryBudgetError(ModelError):
+    """The request failed, and repeating requests has used up what the server may be bothered with."""
+
+
 class InvalidOutputError(ModelError):
     """What the model wrote could not be used, after bounded corrections.
 
     Attributes:
         output: the last text of the model.
+        problem: what was wrong with it: the validation error that the model was told.
     """
 
-    def __init__(self, message: str, *, hint: str = "", output: str = "") -> None:
+    def __init__(
+        self, message: str, *, hint: str = "", output: str = "", problem: str = ""
+    ) -> None:
         super().__init__(message, hint=hint)
         self.output = output
+        self.problem = problem
 
 
 class McpServerError(AgentkitError):
@@ -144,5 +170,16 @@ class UnknownToolError(ToolError):
         super().__init__(f"No tool named {name!r}. Known tools: {', '.join(known) or 'none'}.")
 
 
-class ToolTimeoutError(ToolError):
+class ToolUnavailableError(ToolError):
+    """A tool could not be reached, and has done nothing.
+
+    A tool may raise it: the call is repeated if the effect of the tool allows that.
+    """
+
+
+class OutcomeUnknownError(ToolError):
+    """A call was lost on the way: nobody knows what it has done."""
+
+
+class ToolTimeoutError(OutcomeUnknownError):
     """A tool took longer than its limit and was stopped."""

@@ -49,6 +49,34 @@ class Retry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Traffic:
+    """What one model server may be bothered with, by all runs of a runtime together.
+
+    Attributes:
+        concurrency: requests at the same time, the others wait in a queue; what the server says
+            of itself where `None`.
+        retry_budget: failures in a row that may be repeated, or as many as the most requests that
+            were under way at once; then requests fail at once.
+        retry_share: what each success gives back to it.
+        breaker_share: share of failures from which on the server is left alone.
+        breaker_volume: outcomes it takes to tell.
+        breaker_window: seconds that an outcome counts.
+        breaker_rest: seconds it is left alone, doubled each time it fails again.
+    """
+
+    concurrency: int | None = None
+    retry_budget: int = 10
+    retry_share: float = 0.1
+    breaker_share: float = 0.5
+    breaker_volume: int = 20
+    breaker_window: float = 30.0
+    breaker_rest: float = 2.0
+
+    def __post_init__(self) -> None:
+        _check("traffic", self, concurrency=1, breaker_volume=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts:
     """The clocks of a run. Each also ends when the run's own time does."""
 

@@ -29,7 +29,7 @@ from agentkit.engine import (
     open_embedded,
     open_server,
 )
-from agentkit.errors import AgentkitError, ConfigurationError, EngineError, ModelError
+from agentkit.errors import AgentkitError, ConfigurationError, EngineError
 from agentkit.loop import Result
 from agentkit.mcp import McpConfig, ServerState, config_of, open_servers, read_config
 from agentkit.models import ModelPool, open_pool
@@ -273,6 +273,7 @@ async def _open_model(
         sampling=settings.sampling,
         strict_tools=settings.strict_tools,
         connect_seconds=settings.timeouts.connect or 5.0,
+        traffic=settings.traffic,
     )
     return GatedModel(model, endpoint.gate)
 
@@ -290,6 +291,7 @@ async def _connect(
         sampling=settings.sampling,
         strict_tools=settings.strict_tools,
         connect_seconds=settings.timeouts.connect or 5.0,
+        traffic=settings.traffic,
     )
     return await retrying(settings.retry, connect, partial(_tell_retry, progress))
 
@@ -343,7 +345,7 @@ async def open_server_of(
 
 
 def _tell_retry(
-    progress: Callable[[Progress], None], attempt: int, delay: float, error: ModelError
+    progress: Callable[[Progress], None], attempt: int, delay: float, error: AgentkitError
 ) -> None:
     why = str(error).rstrip(".")
     progress(Progress("load", detail=f"{why}. Attempt {attempt} follows in {delay:.1f} s."))

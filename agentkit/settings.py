@@ -20,7 +20,16 @@ from pydantic_settings import (
 )
 
 from agentkit.errors import ConfigurationError
-from agentkit.policies import Limits, PhasedThinking, Plan, Policy, Retry, Timeouts, ToolCalls
+from agentkit.policies import (
+    Limits,
+    PhasedThinking,
+    Plan,
+    Policy,
+    Retry,
+    Timeouts,
+    ToolCalls,
+    Traffic,
+)
 
 _APP = "agentkit"
 _PREFIX = "AGENTKIT_"
@@ -84,6 +93,7 @@ class Settings(BaseSettings):
     retry: Retry = Field(default_factory=Retry)
     timeouts: Timeouts = Field(default_factory=Timeouts)
     limits: Limits = Field(default_factory=Limits)
+    traffic: Traffic = Field(default_factory=Traffic)
     trace: bool = True
     state_dir: Path = Field(default_factory=lambda: user_state_path(_APP))
     cache_dir: Path = Field(default_factory=lambda: user_cache_path(_APP))
@@ -188,7 +198,12 @@ _CHOICES = {  # where pydantic names each branch of a union in a sentence of its
 _CLOSE = 0.75  # of 1; MODLE is to MODEL what 0.8 is to 1
 _GROUPS = {
     group: [field.name for field in fields(policy)]
-    for group, policy in (("limits", Limits), ("timeouts", Timeouts), ("retry", Retry))
+    for group, policy in (
+        ("limits", Limits),
+        ("timeouts", Timeouts),
+        ("retry", Retry),
+        ("traffic", Traffic),
+    )
 }
 _FREE = ("SAMPLING", "THINKING")  # what is below them is not ours to name
 

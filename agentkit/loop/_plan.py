@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import anyio
 
-from agentkit.errors import DeadlineExceededError, ModelError
+from agentkit.errors import AgentkitError, DeadlineExceededError
 from agentkit.events import (
     NoticeGiven,
     Phase,
@@ -116,7 +116,7 @@ class _Stream:
         else:
             self._emit(NoticeGiven(step=self._step, text=text))
 
-    def restart(self, attempt: int, delay: float, error: ModelError) -> None:
+    def restart(self, attempt: int, delay: float, error: AgentkitError) -> None:
         self._emit(
             RetryScheduled(
                 step=self._step,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from agentkit.errors import ModelRequestError, ModelUnavailableError
 from agentkit.messages import JsonObject
 from agentkit.models._dialects import DIALECTS
-from agentkit.models._json import is_object
+from agentkit.models._json import is_object, members
 
 if TYPE_CHECKING:
     from agentkit.models._endpoint import Endpoint
@@ -23,6 +23,7 @@ class Server:
         context_tokens: size of the context, if known.
         identity: every name the server has for the model: served name, path, architecture.
         template: the chat template, where the server shows it.
+        concurrency: requests that it answers at the same time, where it says so.
     """
 
     backend: str
@@ -30,6 +31,7 @@ class Server:
     context_tokens: int | None = None
     identity: str = ""
     template: str | None = None
+    concurrency: int | None = None
 
 
 async def detect(endpoint: "Endpoint", *, model: str | None, backend: str | None) -> Server:
@@ -61,6 +63,7 @@ async def detect(endpoint: "Endpoint", *, model: str | None, backend: str | None
         context_tokens=_context(entry, info),
         identity=_identity(entry, info),
         template=info.get("chat_template"),
+        concurrency=await _concurrency(endpoint, root, kind, info),
     )
 
 
@@ -129,6 +132,18 @@ def _of_workers(answer: JsonObject) -> JsonObject:
         "architectures": first.get("architectures"),
         "context_length": min(sizes, default=None),
     }
+
+
+async def _concurrency(endpoint: "Endpoint", root: str, kind: str, info: JsonObject) -> int | None:
+    if kind == "llamacpp":
+        slots: Any = info.get("total_slots")
+        return slots if isinstance(slots, int) and slots > 0 else None
+    if kind != "sglang":
+        return None
+    answer = await _probe(endpoint, f"{root}/v1/loads?include=core")
+    ranks = [rank for rank in members(answer.get("loads")) if is_object(rank)]
+    most = [rank.get("max_running_requests") for rank in ranks]
+    return sum(one for one in most if isinstance(one, int)) or None  # a gateway does not say
 
 
 def _owner(entry: JsonObject) -> str | None:

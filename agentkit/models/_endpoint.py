@@ -5,9 +5,9 @@ Importing this module imports openai, so nothing imports it before a pool is ope
 
 import re
 from collections.abc import Mapping
-from contextlib import aclosing, suppress
+from contextlib import aclosing, nullcontext, suppress
 from functools import lru_cache
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 import httpx2
@@ -33,6 +33,9 @@ from agentkit.models._json import is_object
 from agentkit.models._sse import SseSplitter
 from agentkit.models._turn import TurnBuilder
 from agentkit.policies import Timeouts
+
+if TYPE_CHECKING:
+    from agentkit.resilience import TrafficControl
 
 FOREIGN = (
     OpenAIError,
@@ -82,6 +85,9 @@ class Endpoint:
         base_url: without a user: it appears in messages.
         api_key: sent as a bearer token.
         authorization: what to send where there is no key, as the header has it.
+
+    Attributes:
+        traffic: admits the questions, where somebody watches over it.
     """
 
     def __init__(
@@ -93,6 +99,7 @@ class Endpoint:
         authorization: str = "",
     ) -> None:
         self.base_url = base_url
+        self.traffic: TrafficControl | None = None
         self._http = http
         self._client = AsyncOpenAI(
             base_url=base_url,
@@ -148,10 +155,23 @@ class Endpoint:
         Raises:
             ModelError: anything but a complete answer.
         """
+        headers = self._headers_for(routing_key, last=last)
+        async with self.traffic.admitted() if self.traffic is not None else nullcontext():
+            await self._ask(body, builder, timeouts, headers, rid, streams=streams)
+
+    async def _ask(
+        self,
+        body: bytes,
+        builder: TurnBuilder,
+        timeouts: Timeouts,
+        headers: Mapping[str, str | Omit],
+        rid: str,
+        *,
+        streams: bool,
+    ) -> None:
         clocks = Clocks(timeouts)
         if not streams:
             clocks.only_total()
-        headers = self._headers_for(routing_key, last=last)
         with clocks.scope:
             try:
                 response = await self._post(body, timeouts, headers)

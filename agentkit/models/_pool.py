@@ -20,9 +20,9 @@ from agentkit.models._failover import FailoverModel, Member
 from agentkit.models._guided import GuidedModel
 from agentkit.models._identity import Habit, fences_calls, habit_of, has_few_bits, is_small
 from agentkit.models._probes import Probe, probe_server
-from agentkit.policies import ToolCalls
+from agentkit.policies import ToolCalls, Traffic
 from agentkit.protocols import Model, ModelProfile
-from agentkit.resilience import deadline, together
+from agentkit.resilience import TrafficControl, deadline, together
 
 if TYPE_CHECKING:
     from httpx2 import AsyncClient
@@ -38,6 +38,7 @@ class ModelPool:
 
     def __init__(self, http: "AsyncClient") -> None:
         self._http = http
+        self._traffic: dict[str, TrafficControl] = {}
 
     async def connect(
         self,
@@ -52,6 +53,7 @@ class ModelPool:
         sampling: Mapping[str, Any] | None = None,
         strict_tools: bool = True,
         connect_seconds: float = 5.0,
+        traffic: Traffic | None = None,
     ) -> Model:
         """Ask the server what it is, and return a model of it.
 
@@ -69,6 +71,7 @@ class ModelPool:
             sampling: fields of the request that win over Qwen's presets; `None` omits one.
             strict_tools: hold arguments to their schema by grammar where the server can (SGLang).
             connect_seconds: patience with the server's answers to these questions.
+            traffic: what the server may be bothered with; models on one server share it.
 
         Raises:
             ConfigurationError: `base_url`, `api_key` or `backend` make no sense.
@@ -86,6 +89,10 @@ class ModelPool:
         )
         with deadline(connect_seconds, late):
             server = await detect(endpoint, model=model, backend=backend)
+        if base_url not in self._traffic:
+            policy = traffic or Traffic()
+            self._traffic[base_url] = TrafficControl(base_url, policy, server.concurrency)
+        endpoint.traffic = self._traffic[base_url]
         dialect = dialect_of(server.backend)
         if not strict_tools:
             dialect = replace(dialect, strict_tools=False)

@@ -19,7 +19,7 @@ import pytest
 from agentkit.cli._exit import Exit
 from agentkit.engine import find_profile, find_server_profile, find_sglang, fit, gpus_of
 from agentkit.mcp import config_of
-from agentkit.policies import Limits, Retry, Timeouts
+from agentkit.policies import Limits, Retry, Timeouts, Traffic
 from agentkit.settings import Settings, read_settings
 from agentkit.testing import Answer
 
@@ -308,7 +308,13 @@ def test_the_first_blocks_are_the_two_commands() -> None:
 def test_the_table_of_limits_has_every_knob_with_its_default() -> None:
     written = {row[0].strip("`"): row[1] for row in table("Limits, timeouts and retries")}
     real: dict[str, str] = {}
-    for name, policy in (("timeouts", Timeouts()), ("limits", Limits()), ("retry", Retry())):
+    policies = {
+        "timeouts": Timeouts(),
+        "limits": Limits(),
+        "retry": Retry(),
+        "traffic": Traffic(),
+    }
+    for name, policy in policies.items():
         for knob, value in dataclasses.asdict(policy).items():
             real[f"{name}.{knob}"] = "none" if value is None else f"{value:,g}"
     assert written == real

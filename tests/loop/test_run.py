@@ -285,11 +285,9 @@ def test_what_may_pass_is_repeated_with_growing_delays(
                 events.extend([event async for event in run])
             result = await run.result()
         retries = [event for event in events if isinstance(event, RetryScheduled)]
-        assert [(r.attempt, r.delay_seconds, r.discard_text) for r in retries] == [
-            (2, 7, False),
-            (3, 7, True),
-        ]
-        assert anyio.current_time() - began == pytest.approx(14)
+        assert [(r.attempt, r.discard_text) for r in retries] == [(2, False), (3, True)]
+        assert all(7 <= r.delay_seconds <= 8 for r in retries)
+        assert anyio.current_time() - began == pytest.approx(sum(r.delay_seconds for r in retries))
         assert result.text == "Hello."
 
     virtual_time(scenario)

@@ -14,7 +14,7 @@ import pytest
 from anyio import to_thread
 
 from agentkit.engine import Endpoint, GatedModel, find_running, stop_running
-from agentkit.errors import EngineError, ModelError
+from agentkit.errors import AgentkitError, EngineError
 from agentkit.messages import UserMessage
 from agentkit.models import open_pool
 from agentkit.policies import Retry
@@ -217,7 +217,7 @@ async def test_a_server_that_dies_starts_again_and_the_question_waits_for_it(
             "-m sglang.launch_server" if not installed.is_real else "sglang::scheduler"
         )
         os.kill(victim, signal.SIGKILL)
-        again: list[ModelError] = []
+        again: list[AgentkitError] = []
         turn = await retrying(
             Retry(), lambda: model.ask(request, hear), lambda _n, _s, error: again.append(error)
         )
