@@ -64,6 +64,29 @@ class TextDelta:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalAsked:
+    """A call waits for a person."""
+
+    kind: ClassVar[str] = "approval"
+    step: int
+    call_id: str
+    name: str
+    arguments: JsonObject
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalGiven:
+    """A person has decided about a call."""
+
+    kind: ClassVar[str] = "decision"
+    step: int
+    call_id: str
+    name: str
+    approved: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CallStarted:
     """A tool begins; the arguments are validated already."""
 
@@ -142,6 +165,8 @@ Event: TypeAlias = (
     | StepStarted
     | ThinkingDelta
     | TextDelta
+    | ApprovalAsked
+    | ApprovalGiven
     | CallStarted
     | CallFinished
     | RetryScheduled

@@ -3,7 +3,7 @@
 Messages can be weakly referenced, so that an encoder may remember their bytes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -13,8 +13,15 @@ JsonObject: TypeAlias = dict[str, Any]
 Finish: TypeAlias = Literal["stop", "tool_calls", "length", "abort"]
 """Why the model stopped writing a turn."""
 
-Stop: TypeAlias = Literal["done", "limit", "deadline", "loop", "cancelled", "failed"]
+Stop: TypeAlias = Literal["done", "limit", "deadline", "loop", "approval", "cancelled", "failed"]
 """Why a run ended."""
+
+Effect: TypeAlias = Literal["pure", "idempotent", "keyed", "once"]
+"""What a call changes: nothing; the same however often it is made; the same where the key of the
+call is the same; something else each time, or nobody knows. Only a call "once" is never repeated."""
+
+Approval: TypeAlias = Literal["never", "always"] | Callable[[JsonObject], bool]
+"""Whether a person is asked before a call: a function decides by its arguments."""
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
@@ -109,6 +116,20 @@ class ToolResult:
     ok: bool = True
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalRequest:
+    """A call that a person is asked about."""
+
+    run_id: str
+    call_id: str
+    name: str
+    arguments: JsonObject
+
+
+Decision: TypeAlias = bool | str
+"""What a person says of a call: yes, no, or no and why."""
+
+
 Message: TypeAlias = SystemMessage | UserMessage | ModelTurn | ToolResult
 """One entry of a transcript."""
 
@@ -139,6 +160,8 @@ class ToolSpec:
         parameters: JSON schema of the arguments, of type object.
         timeout_seconds: limit of one call; `None` leaves it to the policy of the run.
         examples: plans that use the tool; a small model is shown them when it plans.
+        effect: what a call changes; decides whether one that failed on the way is repeated.
+        approval: whether a person is asked first.
     """
 
     name: str
@@ -146,3 +169,11 @@ class ToolSpec:
     parameters: Mapping[str, Any]
     timeout_seconds: float | None = None
     examples: tuple[PlanExample, ...] = ()
+    effect: Effect = "once"
+    approval: Approval = "never"
+
+    def needs_approval(self, arguments: JsonObject) -> bool:
+        """Tell whether a person is asked before a call with these arguments."""
+        if callable(self.approval):
+            return bool(self.approval(arguments))
+        return self.approval == "always"

@@ -25,7 +25,7 @@ Plan: TypeAlias = Literal["auto"] | bool
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
-    """How often a failed model call is repeated.
+    """How often a failed call is repeated.
 
     Full jitter: the delay before attempt n is drawn from 0 to
     `min(max_delay, first_delay * 2 ** (n - 2))`; a server's Retry-After is a floor.
@@ -128,9 +128,17 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """Everything a run is held to."""
+    """Everything a run is held to.
+
+    Attributes:
+        retry: of a model call.
+        tool_retry: of a tool call that failed on the way, where its effect allows it.
+        timeouts: the clocks.
+        limits: what may be used up.
+    """
 
     retry: Retry = field(default_factory=Retry)
+    tool_retry: Retry = field(default_factory=lambda: Retry(attempts=2))
     timeouts: Timeouts = field(default_factory=Timeouts)
     limits: Limits = field(default_factory=Limits)
 

@@ -1,11 +1,19 @@
 """The seams: what the loop needs of a model, a tool and an observer, and nothing more."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from agentkit.events import Event
-from agentkit.messages import JsonObject, Message, ModelTurn, ToolSpec
+from agentkit.messages import (
+    ApprovalRequest,
+    Decision,
+    JsonObject,
+    Message,
+    ModelTurn,
+    ToolSpec,
+)
 from agentkit.policies import Thinking, Timeouts
 
 ToolChoice: TypeAlias = Literal["auto", "required", "none"]
@@ -86,6 +94,35 @@ class Model(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallContext:
+    """What a tool may know about the call it is doing; `current_call` has it.
+
+    Attributes:
+        run_id: of the run.
+        call_id: of the call, as the model's turn has it.
+        key: names the call for good: the same on each attempt, and in no other call.
+        attempt: counts from 1.
+    """
+
+    run_id: str
+    call_id: str
+    key: str
+    attempt: int = 1
+
+
+CURRENT_CALL: ContextVar[CallContext | None] = ContextVar("agentkit call", default=None)
+"""The call that is being done, within a tool."""
+
+
+def current_call() -> CallContext | None:
+    """Return the call that is being done; `None` outside of a tool.
+
+    A tool of effect "keyed" sends `key` along, so that a call which arrives twice counts once.
+    """
+    return CURRENT_CALL.get()
+
+
 class Tool(Protocol):
     """Something the model can call."""
 
@@ -126,6 +163,10 @@ class OpenTool(Tool, Protocol):
     async def aclose(self) -> None:
         """Let go of everything; never raises, safe to call twice, from any task."""
         ...
+
+
+Approver: TypeAlias = Callable[[ApprovalRequest], Awaitable[Decision]]
+"""Asks a person about a call."""
 
 
 class Observer(Protocol):

@@ -91,6 +91,7 @@ class Settings(BaseSettings):
     strict_tools: bool = True
     engine_keep_alive: float = 0.0
     retry: Retry = Field(default_factory=Retry)
+    tool_retry: Retry = Field(default_factory=lambda: Policy().tool_retry)
     timeouts: Timeouts = Field(default_factory=Timeouts)
     limits: Limits = Field(default_factory=Limits)
     traffic: Traffic = Field(default_factory=Traffic)
@@ -131,8 +132,13 @@ class Settings(BaseSettings):
 
     @property
     def policy(self) -> Policy:
-        """Retry, timeouts and limits together."""
-        return Policy(retry=self.retry, timeouts=self.timeouts, limits=self.limits)
+        """Retries, timeouts and limits together."""
+        return Policy(
+            retry=self.retry,
+            tool_retry=self.tool_retry,
+            timeouts=self.timeouts,
+            limits=self.limits,
+        )
 
     @property
     def trace_dir(self) -> Path:
@@ -202,6 +208,7 @@ _GROUPS = {
         ("limits", Limits),
         ("timeouts", Timeouts),
         ("retry", Retry),
+        ("tool_retry", Retry),
         ("traffic", Traffic),
     )
 }

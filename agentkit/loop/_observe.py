@@ -9,28 +9,34 @@ _REPEATED = (
     "The same call with the same arguments has given the same result again. "
     "Do not repeat it: try something else, or answer with what you know."
 )
+_WITHHELD = (
+    "You go in circles. {names} cannot be called for now: call another tool, or answer with what "
+    "you know."
+)
 
 
 def observe(state: RunState, turn: ModelTurn, results: Sequence[ToolResult]) -> None:
     """Append results, then look for a run that goes in circles.
 
     Raises:
-        Stopped: the same calls have had the same results too often in a row.
+        Stopped: it goes on with calls that are withheld.
     """
+    refused = state.guard.is_refused(turn)
     state.transcript.extend(results)
-    this_round = tuple(
-        (call.name, call.arguments, result.text)
-        for call, result in zip(turn.tool_calls, results, strict=True)
-    )
-    state.repeats = state.repeats + 1 if this_round == state.last_round else 1
-    state.last_round = this_round
-    allowed = state.policy.limits.repeats
-    if state.repeats >= allowed:
-        raise Stopped("loop", f"The same call had the same result {state.repeats} times in a row.")
-    if state.repeats == allowed - 1 and allowed > 2:
-        # A reminder with the user role would end the tool loop for Qwen's template: it would drop
-        # the turn's thinking from the prompt, and with it the prefix cache.
-        state.transcript.append(SystemMessage(_REPEATED))
+    if refused:
+        names = ", ".join(dict.fromkeys(call.name for call in turn.tool_calls))
+        raise Stopped("loop", f"The calls of {names} went in circles, and did not end.")
+    match state.guard.observe(turn, results, state.policy.limits.repeats):
+        case "hint":
+            # A reminder with the user role would end the tool loop for Qwen's template: it would
+            # drop the turn's thinking from the prompt, and with it the prefix cache.
+            state.transcript.append(SystemMessage(_REPEATED))
+        case "withhold":
+            names = ", ".join(sorted(state.guard.withheld))
+            state.transcript.append(SystemMessage(_WITHHELD.format(names=names)))
+            state.notice(f"Going in circles: {names} is withheld until another tool has run.")
+        case _:
+            pass
 
 
 def check_limits(state: RunState) -> None:

@@ -22,6 +22,7 @@ class Result:
         plan: the last plan, if there was one.
         error: what made the run fail; `None` unless `stop` is "failed".
         seconds: from start to end.
+        abandoned: tools that did not stop when they were told to, and were left to themselves.
     """
 
     run_id: str
@@ -35,6 +36,7 @@ class Result:
     plan: tuple[PlanStep, ...]
     error: AgentkitError | None
     seconds: float
+    abandoned: tuple[str, ...] = ()
 
     def unwrap(self) -> str:
         """Return the answer of a run that is done.

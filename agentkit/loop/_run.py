@@ -77,6 +77,7 @@ def end_run(state: RunState, stop: Stop, reason: str, error: AgentkitError | Non
         plan=state.plan,
         error=error,
         seconds=seconds,
+        abandoned=state.abandoned,
     )
     state.emit(
         RunEnded(
@@ -107,6 +108,7 @@ async def _until_stopped(
     except DeadlineExceededError as error:
         return "deadline", str(error), None
     except AgentkitError as error:
+        error.run_id = state.run_id
         return "failed", str(error), error
     return "done", "", None
 
@@ -115,7 +117,7 @@ async def _close(state: RunState, stopped: Stopped) -> None:
     """Ask once more, without calls, for an answer from what is known by now."""
     tokens = state.policy.limits.tokens
     spent = tokens is not None and state.usage.total_tokens >= tokens
-    if stopped.stop == "cancelled" or spent or not state.calls:
+    if stopped.stop in {"cancelled", "approval"} or spent or not state.calls:
         return
     state.settle_open_calls(f"Not run: {stopped.reason}")
     state.transcript.append(SystemMessage(_CLOSING))

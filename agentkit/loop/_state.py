@@ -7,10 +7,20 @@ import anyio
 
 from agentkit.errors import InvalidOutputError
 from agentkit.events import Event, NoticeGiven, Phase
+from agentkit.loop._guard import Guard
 from agentkit.loop._result import Result
-from agentkit.messages import Message, ModelTurn, PlanStep, Stop, ToolResult, Usage
+from agentkit.messages import (
+    ApprovalRequest,
+    Decision,
+    Message,
+    ModelTurn,
+    PlanStep,
+    Stop,
+    ToolResult,
+    Usage,
+)
 from agentkit.policies import PhasedThinking, Policy, Thinking
-from agentkit.protocols import Model, OpenTool, RunScopedTool, Tool
+from agentkit.protocols import Approver, Model, OpenTool, RunScopedTool, Tool
 from agentkit.toolkit import Registry
 
 
@@ -43,8 +53,12 @@ class RunState:
     answer: str = ""
     plan: tuple[PlanStep, ...] = ()
     corrections: int = 0
-    repeats: int = 0
-    last_round: tuple[tuple[str, str, str], ...] = ()
+    keys: int = 0
+    guard: Guard = field(default_factory=Guard)
+    approver: Approver | None = None
+    decisions: dict[str, Decision] = field(default_factory=dict[str, Decision])
+    waiting: tuple[ApprovalRequest, ...] = ()
+    abandoned: tuple[str, ...] = ()
     refused_calls: int = 0
     wants_stop: bool = False
     result: Result | None = None
@@ -65,6 +79,16 @@ class RunState:
             return tool
         self._open[name] = tool.for_run()
         return self._open[name]
+
+    def raise_if_waiting(self) -> None:
+        """End the run here where calls wait for a person who cannot be asked.
+
+        Raises:
+            Stopped: they do.
+        """
+        if self.waiting:
+            names = ", ".join(dict.fromkeys(request.name for request in self.waiting))
+            raise Stopped("approval", f"A person has to approve the call of {names}.")
 
     def thinking_in(self, phase: Phase, usual: Thinking) -> Thinking:
         """Return whether the model thinks in a phase: `usual` where the run leaves it open."""
@@ -90,6 +114,7 @@ class RunState:
                 f"The model gave {self.corrections} unusable outputs in a row. The last: {problem}",
                 hint="A larger model, or tool_calls='guided', mends this more often than a retry.",
                 output=output,
+                problem=problem,
             )
 
     def keep_unfinished(self, text: str) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit
 
 
@@ -24,6 +25,9 @@ class ServerConfig:
         required: without this server nothing starts at all.
         include: the only tools wanted, by the server's own names; empty means all.
         exclude: tools not wanted; wins over `include`.
+        trusted: believe what it says of the effects of its tools.
+        approval: whether a person is asked before a call.
+        approved: tools that need no approval, by the server's own names.
         prefix: always name the tools `server__tool`.
         connect_seconds: until its tools are known; `None` leaves it to the policy.
         call_seconds: limit of one call; `None` leaves it to the policy.
@@ -45,6 +49,9 @@ class ServerConfig:
     required: bool = False
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    trusted: bool = False
+    approval: Literal["never", "always"] = "never"
+    approved: tuple[str, ...] = ()
     prefix: bool = False
     connect_seconds: float | None = None
     call_seconds: float | None = None

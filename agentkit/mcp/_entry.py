@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar, cast
+from typing import Any, Literal, NoReturn, TypeVar, cast
 from urllib.parse import urlsplit
 
 from agentkit.errors import ConfigurationError
@@ -61,6 +61,9 @@ class Entry:
             required=self._flag("required"),
             include=self._list("includeTools", "include", "allowedTools"),
             exclude=self._list("excludeTools", "exclude", "disabledTools"),
+            trusted=self._flag("trusted"),
+            approval=self._approval(),
+            approved=self._list("autoApprove", "alwaysAllow"),
             prefix=self._flag("prefix"),
             connect_seconds=self._seconds("connect"),
             call_seconds=self._seconds("call", "toolTimeoutMs", "timeoutMs")
@@ -171,6 +174,12 @@ class Entry:
         if not all(isinstance(value, str) for value in values):
             self._fail(f"{keys[0]!r} must be a list of texts", "Put each entry in quotes.")
         return tuple(values)
+
+    def _approval(self) -> Literal["never", "always"]:
+        said = self._text("approval") or "never"
+        if said not in {"never", "always"}:
+            self._fail(f"'approval' is {said!r}", 'Write "always" or "never".')
+        return "always" if said == "always" else "never"
 
     def _texts(self, key: str) -> dict[str, str]:
         values: dict[str, Any] = self._take((key,), (dict,), "an object of texts", dict)

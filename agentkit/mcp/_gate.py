@@ -15,6 +15,8 @@ import anyio
 from mcp.shared.message import SessionMessage
 from mcp.types import JSONRPCNotification, JSONRPCRequest, JSONRPCResponse, RequestId
 
+from agentkit.messages import Effect
+
 _MAX_TOOLS_A_PAGE = 1000
 
 
@@ -50,6 +52,7 @@ class RawTool:
     description: str
     input_schema: dict[str, Any]
     output_schema: dict[str, Any] | None
+    effect: Effect = "once"
 
 
 @dataclass(slots=True)
@@ -120,6 +123,7 @@ class Gate:
             description=_description(tool),
             input_schema=cast("dict[str, Any]", schema or {}),
             output_schema=cast("dict[str, Any]", output) if isinstance(output, dict) else None,
+            effect=_effect(tool.get("annotations")),
         )
         return {"name": name, "inputSchema": _headers_only(self.tools[name].input_schema)}
 
@@ -208,3 +212,17 @@ class Outgoing:
         exc_tb: TracebackType | None,
     ) -> None:
         await self.aclose()
+
+
+def _effect(annotations: object) -> Effect:
+    """Return what a server says that a tool changes; whether to believe it is decided elsewhere.
+
+    >>> _effect({"readOnlyHint": True}), _effect({"idempotentHint": True}), _effect(None)
+    ('pure', 'idempotent', 'once')
+    """
+    if not isinstance(annotations, dict):
+        return "once"
+    hints = cast("dict[str, Any]", annotations)
+    if hints.get("readOnlyHint") is True:
+        return "pure"
+    return "idempotent" if hints.get("idempotentHint") is True else "once"

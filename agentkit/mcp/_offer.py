@@ -10,6 +10,7 @@ from agentkit.mcp._config import ServerConfig
 from agentkit.mcp._gate import Gate, RawTool
 from agentkit.mcp._schema import UnusableSchemaError, compiled, mended
 from agentkit.mcp._text import clean, shorten
+from agentkit.messages import Effect
 
 _MAX_DESCRIPTION = 2000
 
@@ -23,6 +24,7 @@ class OfferedTool:
         parameters: its schema, for the model.
         validator: its schema, compiled.
         promised: the schema of its structured results, compiled, if it has a usable one.
+        effect: what a call changes, where the server is trusted.
     """
 
     name: str
@@ -30,6 +32,7 @@ class OfferedTool:
     parameters: dict[str, Any]
     validator: Validator
     promised: Validator | None
+    effect: Effect = "once"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,7 @@ def examine(config: ServerConfig, gate: Gate) -> Offer:
         if not config.wants(raw.name):
             continue
         try:
-            tools.append(_examined(raw))
+            tools.append(_examined(raw, config))
         except UnusableSchemaError as error:
             notes.append(f"tool {raw.name!r} was left out: {error}")
     unknown = [name for name in config.include if name not in gate.tools]
@@ -56,7 +59,7 @@ def examine(config: ServerConfig, gate: Gate) -> Offer:
     return Offer(tuple(tools), tuple(clean(note) for note in notes))
 
 
-def _examined(raw: RawTool) -> OfferedTool:
+def _examined(raw: RawTool, config: ServerConfig) -> OfferedTool:
     parameters = mended(raw.input_schema)
     return OfferedTool(
         name=raw.name,
@@ -64,6 +67,7 @@ def _examined(raw: RawTool) -> OfferedTool:
         parameters=parameters,
         validator=compiled(parameters),
         promised=_promised(raw.output_schema),
+        effect=raw.effect if config.trusted else "once",
     )
 
 

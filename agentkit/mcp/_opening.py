@@ -124,7 +124,15 @@ def _tool(server: Server, tool: OfferedTool, name: str) -> McpTool:
     async def call(arguments: JsonObject) -> str:
         return await server.call(tool.name, arguments, tool.promised)
 
-    spec = ToolSpec(name, tool.description or tool.name, tool.parameters, server.call_seconds)
+    config = server.config
+    spec = ToolSpec(
+        name,
+        tool.description or tool.name,
+        tool.parameters,
+        server.call_seconds,
+        effect=tool.effect,
+        approval="never" if tool.name in config.approved else config.approval,
+    )
     return McpTool(spec, tool.validator, call)
 
 

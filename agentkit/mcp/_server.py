@@ -2,15 +2,21 @@
 
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
+from math import isfinite
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import anyio
 from jsonschema.protocols import Validator
 from mcp import MCPError
-from mcp.types import CONNECTION_CLOSED, REQUEST_TIMEOUT, CallToolResult
+from mcp.types import CONNECTION_CLOSED, REQUEST_TIMEOUT, CallToolResult, RequestParamsMeta
 
-from agentkit.errors import ToolError, ToolTimeoutError
+from agentkit.errors import (
+    OutcomeUnknownError,
+    ToolError,
+    ToolTimeoutError,
+    ToolUnavailableError,
+)
 from agentkit.mcp._config import ServerConfig
 from agentkit.mcp._connection import Connection
 from agentkit.mcp._http import Refusal, refusals
@@ -18,6 +24,7 @@ from agentkit.mcp._result import render
 from agentkit.mcp._text import one_line
 from agentkit.messages import JsonObject
 from agentkit.policies import Timeouts
+from agentkit.protocols import current_call
 from agentkit.resilience import deadline
 
 _RESTARTS = 5
@@ -87,7 +94,7 @@ class Server:
         refused: list[Refusal] = []
         token = refusals.set(refused)
         try:
-            return await client.call_tool(tool, arguments)
+            return await client.call_tool(tool, arguments, meta=_meta())
         except MCPError as error:
             raise await self._translated(error, connection, refused) from error
         except (ValueError, RuntimeError, OSError, anyio.BrokenResourceError) as error:
@@ -100,24 +107,28 @@ class Server:
         self, error: MCPError, connection: Connection, refused: list[Refusal]
     ) -> ToolError:
         if refused:
-            if refused[-1].status == 404:
-                connection.end()
-            return self._error(refused[-1].explain())
+            said = self._said(refused[-1].explain())
+            if refused[-1].status != 404:
+                return ToolError(said)
+            connection.end()
+            return ToolUnavailableError(said)  # the session is gone: the next one takes the call
         if error.code == CONNECTION_CLOSED and self.config.url:
             return await self._cut_off(error, connection)
         if error.code == CONNECTION_CLOSED:
             return await self._lost(connection)
         if error.code == REQUEST_TIMEOUT:
-            return ToolTimeoutError(self._error(error.message).args[0])
+            return ToolTimeoutError(self._said(error.message))
         return self._error(one_line(error.message, 1000))
 
     async def _lost(self, connection: Connection) -> ToolError:
         connection.end()
         with anyio.move_on_after(_OBITUARY_SECONDS):
             await connection.ended.wait()
-        return self._error(
-            f"it ended during the call: {connection.obituary()} "
-            "What the call has done is unknown. The next call starts the server again."
+        return OutcomeUnknownError(
+            self._said(
+                f"it ended during the call: {connection.obituary()} "
+                "What the call has done is unknown. The next call starts the server again."
+            )
         )
 
     async def _cut_off(self, error: MCPError, connection: Connection) -> ToolError:
@@ -125,11 +136,13 @@ class Server:
         with anyio.move_on_after(_CUT_OFF_SECONDS):
             await connection.ended.wait()
         what = one_line(error.message).rstrip(".")
-        return self._error(f"{what}. What the call has done is unknown.")
+        return OutcomeUnknownError(self._said(f"{what}. What the call has done is unknown."))
 
     def _error(self, what: str) -> ToolError:
-        said = self.config.redact(what)
-        return ToolError(f"MCP server {self.config.name!r}: {said}")
+        return ToolError(self._said(what))
+
+    def _said(self, what: str) -> str:
+        return f"MCP server {self.config.name!r}: {self.config.redact(what)}"
 
     async def _open_connection(self) -> Connection:
         if not self._connection.usable:
@@ -167,3 +180,15 @@ class Server:
         )
         self._spawn(connection.run)
         return connection
+
+
+def _meta() -> RequestParamsMeta | None:
+    """Return what goes with a call: its key, and the seconds within which it is waited for."""
+    call = current_call()
+    if call is None:
+        return None
+    left = anyio.current_effective_deadline() - anyio.current_time()
+    meta: JsonObject = {"agentkit/idempotencyKey": call.key}
+    if isfinite(left):
+        meta["agentkit/secondsLeft"] = round(max(0.0, left), 3)
+    return cast("RequestParamsMeta", meta)

@@ -5,18 +5,22 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, overload
+from typing import Any, Literal, TypeAlias, overload
 
 from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, ValidationError, create_model
 from pydantic_core import PydanticSerializationError, to_json
 
-from agentkit.errors import ConfigurationError, ToolError, ToolInputError
-from agentkit.messages import JsonObject, PlanExample, ToolSpec
+from agentkit.errors import ConfigurationError, OutcomeUnknownError, ToolError, ToolInputError
+from agentkit.messages import Approval, Effect, JsonObject, PlanExample, ToolSpec
 from agentkit.toolkit._docstring import read_docstring
+from agentkit.toolkit._processes import call_in_process, refuse_unreachable
 from agentkit.toolkit._schema import compact_schema
 from agentkit.toolkit._threads import Threads
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+Place: TypeAlias = Literal["thread", "process"]
+"""Where a sync function runs: in a thread of this process, or in one that can be killed."""
 
 
 class FunctionTool:
@@ -24,7 +28,8 @@ class FunctionTool:
 
     Async functions run in the loop; sync functions in threads of their own, so that they never
     block it. A sync function cannot be interrupted: past its deadline its thread is abandoned,
-    and ends with the process if not before.
+    and ends with the process if not before. One that hangs or crashes belongs into a process of
+    its own (`runs_in="process"`), which is killed.
     """
 
     def __init__(
@@ -35,6 +40,9 @@ class FunctionTool:
         description: str | None = None,
         timeout_seconds: float | None = None,
         examples: Sequence[PlanExample] = (),
+        effect: Effect = "once",
+        approval: Approval = "never",
+        runs_in: Place = "thread",
     ) -> None:
         docs = read_docstring(inspect.getdoc(function) or "")
         name = str(name or getattr(function, "__name__", ""))
@@ -54,12 +62,17 @@ class FunctionTool:
             function.__call__
         )
         self._threads = Threads()
+        self._in_process = runs_in == "process"
+        if self._in_process:
+            refuse_unreachable(function, name, is_async=self._is_async)
         self.spec = ToolSpec(
             name=name,
             description=description or docs.summary,
             parameters=compact_schema(self._arguments.model_json_schema()),
             timeout_seconds=timeout_seconds,
             examples=tuple(examples),
+            effect=effect,
+            approval=approval,
         )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -88,6 +101,8 @@ class FunctionTool:
             value = await self._invoke(arguments)
         except ToolError:
             raise
+        except (ConnectionError, TimeoutError) as error:
+            raise _lost(error) from error
         except (Exception, SystemExit) as error:  # the border to code that is not ours
             raise ToolError(f"{type(error).__name__}: {error}") from error
         return as_text(value)
@@ -95,6 +110,8 @@ class FunctionTool:
     async def _invoke(self, arguments: JsonObject) -> Any:
         given = dict(arguments)
         first = [given.pop(name) for name in self._positional]
+        if self._in_process:
+            return await call_in_process(self.function, first, given)
         call = partial(self.function, *first, **given)
         value = call() if self._is_async else await self._threads.run(call)
         # A sync decorator of an async function returns a coroutine.
@@ -112,6 +129,9 @@ def tool(
     description: str | None = None,
     timeout_seconds: float | None = None,
     examples: Sequence[PlanExample] = (),
+    effect: Effect = "once",
+    approval: Approval = "never",
+    runs_in: Place = "thread",
 ) -> Callable[[Callable[..., Any]], FunctionTool]: ...
 
 
@@ -123,6 +143,9 @@ def tool(
     description: str | None = None,
     timeout_seconds: float | None = None,
     examples: Sequence[PlanExample] = (),
+    effect: Effect = "once",
+    approval: Approval = "never",
+    runs_in: Place = "thread",
 ) -> FunctionTool | Callable[[Callable[..., Any]], FunctionTool]:
     """Make a tool of a typed function, with or without options.
 
@@ -145,6 +168,11 @@ def tool(
         description: what the model is told; the docstring's summary where not given.
         timeout_seconds: limit of one call; the run's policy where not given.
         examples: plans that use it, for small models: see `agentkit.messages.PlanExample`.
+        effect: what a call changes: "pure" (nothing), "idempotent", "keyed" (`current_call().key`
+            is sent along) or "once". All but the last are repeated where a call was lost.
+        approval: "always" asks a person first; a function of the arguments decides by itself.
+        runs_in: "process" for a sync function that may hang or crash: it is killed at its
+            deadline. It must be found by name in a module, and so must what it takes.
 
     Raises:
         ConfigurationError: a parameter has no type, or one that JSON cannot express.
@@ -155,8 +183,15 @@ def tool(
         description=description,
         timeout_seconds=timeout_seconds,
         examples=examples,
+        effect=effect,
+        approval=approval,
+        runs_in=runs_in,
     )
     return make if function is None else make(function)
+
+
+def _lost(error: Exception) -> OutcomeUnknownError:
+    return OutcomeUnknownError(f"{type(error).__name__}: {error}")
 
 
 def as_text(value: object) -> str:

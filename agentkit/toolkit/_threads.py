@@ -9,10 +9,11 @@ from functools import partial
 from typing import Any
 
 from anyio import CapacityLimiter, Event, from_thread, to_thread
-from anyio.lowlevel import current_token
+from anyio.lowlevel import RunVar, current_token
 
 from agentkit.errors import ToolError
 
+_THREADS = 64  # of one tool, at the same time
 _ABANDONED_THREADS = 100  # of one tool; more, and it hangs each time at the cost of a thread
 # What `from_thread` goes by; without it, a sync tool could not reach the loop from our threads.
 _OF_ANYIO = getattr(from_thread, "threadlocals", threading.local())
@@ -25,6 +26,7 @@ class Threads:
     """
 
     def __init__(self) -> None:
+        self._limiter: RunVar[CapacityLimiter] = RunVar("agentkit tool threads")
         self._abandoned: list[threading.Thread] = []
 
     async def run(self, function: Callable[[], Any]) -> Any:
@@ -36,6 +38,14 @@ class Threads:
         self._abandoned = [thread for thread in self._abandoned if thread.is_alive()]
         if len(self._abandoned) >= _ABANDONED_THREADS:
             raise ToolError(f"It hangs: {len(self._abandoned)} earlier calls have not ended yet.")
+        limiter = self._limiter.get(None)
+        if limiter is None:
+            limiter = CapacityLimiter(_THREADS)
+            self._limiter.set(limiter)
+        async with limiter:
+            return await self._run(function)
+
+    async def _run(self, function: Callable[[], Any]) -> Any:
         # By way of anyio, whose threads are told what is no concern of a thread, and what is.
         context, local = await to_thread.run_sync(_surroundings, limiter=CapacityLimiter(1))
         outcome: Future[Any] = Future()

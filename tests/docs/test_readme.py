@@ -19,7 +19,7 @@ import pytest
 from agentkit.cli._exit import Exit
 from agentkit.engine import find_profile, find_server_profile, find_sglang, fit, gpus_of
 from agentkit.mcp import config_of
-from agentkit.policies import Limits, Retry, Timeouts, Traffic
+from agentkit.policies import Limits, Policy, Retry, Timeouts, Traffic
 from agentkit.settings import Settings, read_settings
 from agentkit.testing import Answer
 
@@ -312,6 +312,7 @@ def test_the_table_of_limits_has_every_knob_with_its_default() -> None:
         "timeouts": Timeouts(),
         "limits": Limits(),
         "retry": Retry(),
+        "tool_retry": Policy().tool_retry,
         "traffic": Traffic(),
     }
     for name, policy in policies.items():

@@ -229,22 +229,6 @@ async def test_the_token_limit_ends_the_run_without_another_request(
     assert (result.stop, result.steps) == ("limit", 1)
 
 
-async def test_the_same_call_with_the_same_result_is_a_loop(make_agent: MakeAgent) -> None:
-    same = call("echo", text="a")
-    with ScriptedModel([same, same, same, "Stuck."]) as model:
-        result = await make_agent(model, echo).run("Go")
-    assert (result.stop, result.text) == ("loop", "Stuck.")
-    hints = [e for e in model.requests[2].messages if isinstance(e, SystemMessage)]
-    assert "Do not repeat it" in hints[0].text
-
-
-async def test_the_same_call_with_new_results_is_no_loop(make_agent: MakeAgent) -> None:
-    tool = RecordingTool("state", results=["1", "2", "3", "4"])
-    with ScriptedModel([call("state")] * 4 + ["Ready."]) as model:
-        result = await make_agent(model, tool).run("Go")
-    assert result.stop == "done"
-
-
 def test_the_deadline_of_the_run_names_itself(
     make_agent: MakeAgent, virtual_time: VirtualTime
 ) -> None:

@@ -27,7 +27,7 @@ def make_clock(now: Callable[[], datetime] = _now) -> FunctionTool:
     """Return the clock tool; `now` gives the present as an aware datetime."""
 
     # Sync on purpose: a zone is read from disk, so this belongs into a thread.
-    @tool(examples=[_NOW])
+    @tool(examples=[_NOW], effect="pure")
     def clock(zone: str) -> str:
         """Tell the date and time it is now in a place, and its offset from UTC.
 
@@ -46,7 +46,7 @@ def make_time_elsewhere(now: Callable[[], datetime] = _now) -> FunctionTool:
     Its name does not say "convert": a small model would take it for units and dates as well.
     """
 
-    @tool(examples=[_ELSEWHERE])
+    @tool(examples=[_ELSEWHERE], effect="pure")
     def time_elsewhere(time: str, from_zone: str, to_zone: str) -> str:
         """Tell what a given time, such as 14:30, is in another zone. Not for the time now.
 

@@ -52,6 +52,14 @@ def crash(request_id: Any, arguments: dict[str, Any]) -> None:
     os._exit(7)
 
 
+def crash_once(request_id: Any, arguments: dict[str, Any]) -> None:
+    assert FOLDER is not None
+    if not (FOLDER / "crashed").exists():
+        note("crashed", "once")
+        os._exit(7)
+    write(encode(request_id, text("the second time")) + b"\n")
+
+
 def segv(request_id: Any, arguments: dict[str, Any]) -> None:
     os.kill(os.getpid(), signal.SIGSEGV)
 
@@ -155,6 +163,12 @@ def ask_back(request_id: Any, arguments: dict[str, Any]) -> None:
     write(encode(request_id, text("refused" if "error" in answer else "told")) + b"\n")
 
 
+def meta(request_id: Any, arguments: dict[str, Any]) -> None:
+    write(encode(request_id, text(json.dumps(META))) + b"\n")
+
+
+META: dict[str, Any] = {}
+EFFECTS = {"crash_once": {"readOnlyHint": True}, "meta": {"idempotentHint": True}}
 NUMBER = {"type": "object", "properties": {"count": {"type": "integer"}}, "required": ["count"]}
 HOSTILE_TEXT = {"type": "string", "pattern": "^(a+)+$"}
 HOSTILE = {"type": "object", "properties": {"text": HOSTILE_TEXT}}
@@ -163,13 +177,14 @@ TOOLS: dict[str, Callable[[Any, dict[str, Any]], None]] = {
     **{tool.__name__: tool for tool in (echo, crash, segv, hang, block, huge, huge_id_last)},
     **{tool.__name__: tool for tool in (endless, utf8, surrogate, batch, crlf, half, ansi, lie)},
     **{tool.__name__: tool for tool in (no_structure, redos, flood, media, environment)},
-    **{tool.__name__: tool for tool in (child, child_setsid, ask_back)},
+    **{tool.__name__: tool for tool in (child, child_setsid, ask_back, crash_once, meta)},
 }
 GOOD_TOOLS = [
     {
         "name": name,
         "inputSchema": OBJECT,
         **({"outputSchema": o} if (o := OUTPUTS.get(name)) else {}),
+        **({"annotations": a} if (a := EFFECTS.get(name)) else {}),
     }
     for name in TOOLS
 ]
@@ -231,6 +246,8 @@ def serve(message: dict[str, Any]) -> None:
         write(encode(request_id, listing(params)) + b"\n")
     elif method == "tools/call":
         note("calls", params["name"])
+        META.clear()
+        META.update(params.get("_meta") or {})
         TOOLS[params["name"]](request_id, params.get("arguments") or {})
     elif request_id is not None:
         error = {"code": -32601, "message": "no such method"}

@@ -1,0 +1,138 @@
+"""One call: in a task of its own, within its time, repeated only where its effect allows."""
+
+from dataclasses import dataclass
+from functools import partial
+
+import anyio
+
+from agentkit.errors import (
+    AgentkitError,
+    OutcomeUnknownError,
+    ToolError,
+    ToolTimeoutError,
+    ToolUnavailableError,
+)
+from agentkit.events import CallFinished, CallStarted
+from agentkit.loop._state import RunState
+from agentkit.messages import JsonObject, ToolCall, ToolResult
+from agentkit.protocols import CURRENT_CALL, CallContext, Tool
+from agentkit.resilience import abandoned, deadline, retrying, run_apart
+from agentkit.toolkit import as_text, capped, defused
+
+_MOST_ABANDONED = 20  # of one tool; more, and it hangs each time
+_UNKNOWN = "What it has done by then is unknown: find that out before you repeat it."
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A call that may run: known tool, checked arguments."""
+
+    call: ToolCall
+    tool: Tool
+    given: JsonObject
+    checked: JsonObject
+
+
+async def run_call(state: RunState, item: Ready) -> ToolResult:
+    """Run a call; whatever it does, it ends in a result."""
+    call, spec = item.call, item.tool.spec
+    state.emit(CallStarted(step=state.steps, call_id=call.id, name=call.name, arguments=item.given))
+    began = anyio.current_time()
+    state.keys += 1
+    attempts = _Attempts(state, item, f"{state.run_id}:{state.keys}")
+    try:
+        if spec.effect == "once":
+            text, ok = await attempts.next(), True
+        else:
+            text, ok = (
+                await retrying(
+                    state.policy.tool_retry, attempts.next, attempts.announce, _may_be_repeated
+                ),
+                True,
+            )
+    except OutcomeUnknownError as error:
+        text, ok = str(error), False
+        if spec.effect == "once" and _UNKNOWN not in text and "unknown" not in text:
+            text = f"{text.rstrip('.')}. {_UNKNOWN}"
+    except AgentkitError as error:
+        text, ok = str(error), False
+    return finish_call(state, call, text, ok=ok, seconds=anyio.current_time() - began)
+
+
+def finish_call(
+    state: RunState, call: ToolCall, text: str, *, ok: bool, seconds: float = 0.0
+) -> ToolResult:
+    """Tell that a call is over, and return its result as the model reads it."""
+    shown = capped(defused(text), state.policy.limits.result_chars)
+    state.emit(
+        CallFinished(
+            step=state.steps, call_id=call.id, name=call.name, text=shown, ok=ok, seconds=seconds
+        )
+    )
+    result = ToolResult(call_id=call.id, name=call.name, text=shown, ok=ok)
+    state.finished[call.id] = result
+    return result
+
+
+class _Attempts:
+    """The attempts at one call: the same key for each."""
+
+    def __init__(self, state: RunState, item: Ready, key: str) -> None:
+        self._state = state
+        self._item = item
+        self._key = key
+        self._number = 0
+        spec = item.tool.spec
+        timeout = spec.timeout_seconds
+        self._seconds = state.policy.timeouts.tool if timeout is None else timeout
+
+    async def next(self) -> str:
+        """Try once.
+
+        Raises:
+            ToolError: it failed.
+        """
+        self._number += 1
+        name = self._item.call.name
+        if sum(other == name for other in abandoned()) >= _MOST_ABANDONED:
+            raise ToolError(f"It hangs: {_MOST_ABANDONED} earlier calls have not ended yet.")
+        late = ToolTimeoutError(
+            f"{name!r} was stopped: it took longer than {self._seconds} seconds."
+        )
+        with deadline(self._seconds, late):
+            outcome = await run_apart(self._work, name, partial(self._abandon, name))
+        if outcome.error is not None:
+            raise _as_tool_error(outcome.error) from outcome.error
+        return as_text(outcome.value)
+
+    def announce(self, attempt: int, delay: float, error: AgentkitError) -> None:
+        """Tell that it is tried again."""
+        name = self._item.call.name
+        self._state.notice(f"{name}: {error} Attempt {attempt} follows in {delay:.1f} s.")
+
+    async def _work(self) -> str:
+        CURRENT_CALL.set(
+            CallContext(
+                run_id=self._state.run_id,
+                call_id=self._item.call.id,
+                key=self._key,
+                attempt=self._number,
+            )
+        )
+        return await self._item.tool.call(self._item.checked)
+
+    def _abandon(self, name: str) -> None:
+        self._state.abandoned = (*self._state.abandoned, name)
+        self._state.notice(f"{name} does not stop when it is told to: it is left to itself.")
+
+
+def _may_be_repeated(error: AgentkitError) -> bool:
+    return isinstance(error, OutcomeUnknownError | ToolUnavailableError)
+
+
+def _as_tool_error(error: BaseException) -> ToolError:
+    if isinstance(error, ToolError):
+        return error
+    if isinstance(error, anyio.get_cancelled_exc_class()):
+        return ToolError("What the tool was waiting for was cancelled.")
+    return ToolError(f"{type(error).__name__}: {error}")  # the border to tools that are not ours
