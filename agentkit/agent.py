@@ -1,7 +1,7 @@
 """Agent: instructions, tools and a model, ready to be given tasks."""
 
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,10 +13,10 @@ from anyio import from_thread
 
 from agentkit.errors import AgentkitError, InvalidTaskError
 from agentkit.events import Event
-from agentkit.loop import Result, Run, RunState, run_to_end
-from agentkit.messages import Message, ModelTurn, SystemMessage, UserMessage
+from agentkit.loop import PausedRun, Result, Run, RunState, run_to_end
+from agentkit.messages import Decision, Message, ModelTurn, SystemMessage, UserMessage
 from agentkit.policies import PhasedThinking, Plan, Policy
-from agentkit.protocols import Model, Observer, Tool
+from agentkit.protocols import Approver, Model, Observer, Tool
 from agentkit.toolkit import FunctionTool, Registry
 
 
@@ -30,6 +30,8 @@ class Agent:
         thinking: "auto", True or False, or one of them for each phase; each run can have its own.
         plan: "auto" plans first where the model is small.
         observers: see every event of every run.
+        approver: asks a person about calls that want it; without one, a run with such a call
+            stops with "approval", and `resume` goes on.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Agent:
     thinking: PhasedThinking = "auto"
     plan: Plan = "auto"
     observers: tuple[Observer, ...] = ()
+    approver: Approver | None = None
     call_in_loop: Callable[..., Any] | None = None
 
     async def run(
@@ -88,19 +91,55 @@ class Agent:
             InvalidTaskError: the task is empty.
         """
         state = self._begin(task, history, thinking, policy, conversation_id)
-        run = Run(state, plan=self._plans(plan))
-        try:
-            async with anyio.create_task_group() as group:
-                group.start_soon(run.drive, when_done)
-                try:
-                    yield run
-                finally:
-                    run.cancel()  # without effect on a run that is over
-        except BaseExceptionGroup as problems:
-            if len(problems.exceptions) == 1:  # a group of one says no more than its member
-                only = problems.exceptions[0]
-                raise only from only.__cause__
-            raise
+        async with _in_background(Run(state, plan=self._plans(plan)), when_done) as run:
+            yield run
+
+    async def resume(
+        self,
+        paused: PausedRun,
+        decisions: Mapping[str, Decision],
+        *,
+        policy: Policy | None = None,
+        thinking: PhasedThinking | None = None,
+        plan: Plan | None = None,
+    ) -> Result:
+        """Go on with a run that has stopped with "approval", in this process or another.
+
+        Calls that no decision is about wait on: the run pauses again.
+
+        Args:
+            paused: `Result.paused`, or what `PausedRun.from_json` has read.
+            decisions: by the id of the call: True, False, or why not.
+            policy: overrides the agent's; its time begins anew.
+            thinking: overrides the agent's.
+            plan: overrides the agent's.
+
+        Raises:
+            InvalidTaskError: a decision is about a call that does not wait, or the run is of
+                another agent.
+        """
+        state = self._resumed(paused, decisions, policy, thinking)
+        return await run_to_end(state, plan=self._plans(plan))
+
+    @asynccontextmanager
+    async def start_resumed(
+        self,
+        paused: PausedRun,
+        decisions: Mapping[str, Decision],
+        *,
+        policy: Policy | None = None,
+        thinking: PhasedThinking | None = None,
+        plan: Plan | None = None,
+        when_done: Callable[[Result], None] = lambda _: None,
+    ) -> AsyncGenerator[Run]:
+        """Go on with a run in the background of this block, as `start` does.
+
+        Raises:
+            InvalidTaskError: as `resume` does.
+        """
+        state = self._resumed(paused, decisions, policy, thinking)
+        async with _in_background(Run(state, plan=self._plans(plan)), when_done) as run:
+            yield run
 
     def run_sync(self, task: str, **options: Any) -> Result:
         """Do a task from code that is not async, in a notebook as well; takes what `run` takes.
@@ -155,7 +194,63 @@ class Agent:
             transcript=[*standing, *without_thinking(past), UserMessage(task)],
             emit=_to_observers(run_id, self.observers),
             agent=self.name,
+            approver=self.approver,
         )
+
+    def _resumed(
+        self,
+        paused: PausedRun,
+        decisions: Mapping[str, Decision],
+        policy: Policy | None,
+        thinking: PhasedThinking | None,
+    ) -> RunState:
+        if paused.agent != self.name:
+            raise InvalidTaskError(
+                f"The run waits for the agent {paused.agent!r}; this one is {self.name!r}."
+            )
+        strange = set(decisions) - {request.call_id for request in paused.waiting}
+        if strange:
+            raise InvalidTaskError(f"No call {min(strange)!r} waits for a decision.")
+        return RunState(
+            run_id=paused.run_id,
+            conversation_id=paused.conversation_id,
+            task=paused.task,
+            model=self.model,
+            registry=self.registry,
+            policy=policy or self.policy,
+            thinking=self.thinking if thinking is None else thinking,
+            transcript=list(paused.transcript),
+            emit=_to_observers(paused.run_id, self.observers),
+            agent=self.name,
+            approver=self.approver,
+            decisions=dict(decisions),
+            finished={result.call_id: result for result in paused.finished},
+            usage=paused.usage,
+            steps=paused.steps,
+            calls=paused.calls,
+            keys=paused.keys,
+            plan=paused.plan,
+            source=paused.source,
+            found=list(paused.found),
+            earlier_seconds=paused.seconds,
+            resumed=True,
+        )
+
+
+@asynccontextmanager
+async def _in_background(run: Run, when_done: Callable[[Result], None]) -> AsyncGenerator[Run]:
+    try:
+        async with anyio.create_task_group() as group:
+            group.start_soon(run.drive, when_done)
+            try:
+                yield run
+            finally:
+                run.cancel()  # without effect on a run that is over
+    except BaseExceptionGroup as problems:
+        if len(problems.exceptions) == 1:  # a group of one says no more than its member
+            only = problems.exceptions[0]
+            raise only from only.__cause__
+        raise
 
 
 class Conversation:

@@ -34,7 +34,7 @@ from agentkit.loop import Result
 from agentkit.mcp import McpConfig, ServerState, config_of, open_servers, read_config
 from agentkit.models import ModelPool, open_pool
 from agentkit.policies import PhasedThinking, Plan, Policy
-from agentkit.protocols import Model, Observer, Tool
+from agentkit.protocols import Approver, Model, Observer, Tool
 from agentkit.resilience import retrying
 from agentkit.settings import Settings, read_settings
 from agentkit.toolkit import Registry
@@ -150,6 +150,7 @@ class Runtime:
         plan: Plan | None = None,
         policy: Policy | None = None,
         observers: Iterable[Observer] = (),
+        approver: Approver | None = None,
     ) -> Agent:
         """Return an agent with the runtime's tools and some of its own.
 
@@ -163,6 +164,7 @@ class Runtime:
             plan: the settings' where not given.
             policy: the settings' where not given.
             observers: see every event, beside the trace.
+            approver: asks a person about calls that want it; without one such a run pauses.
 
         Raises:
             ConfigurationError: two of `tools` have one name, or a function has no types.
@@ -179,6 +181,7 @@ class Runtime:
             thinking=self.settings.thinking if thinking is None else thinking,
             plan=self.settings.plan if plan is None else plan,
             observers=(*self.observers, *observers),
+            approver=approver,
             call_in_loop=self.call_in_loop,
         )
 

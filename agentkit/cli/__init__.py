@@ -2,7 +2,7 @@
 
 import typer
 
-from agentkit.cli import chat, demo, doctor, mcp, models, run, server, tools, trace, version
+from agentkit.cli import chat, demo, doctor, mcp, models, resume, run, server, tools, trace, version
 
 app = typer.Typer(
     name="agentkit",
@@ -13,6 +13,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(run.run)
+app.command()(resume.resume)
 app.command()(chat.chat)
 app.command()(demo.demo)
 app.add_typer(tools.app, name="tools")

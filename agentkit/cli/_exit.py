@@ -10,7 +10,7 @@
 | 5 | a required tool or MCP server is missing, or the tool called by hand failed |
 | 6 | a limit, a deadline or the loop guard ended the run |
 | 7 | the answer is empty, or what the model wrote could not be used |
-| 8 | an approval was needed and nobody could be asked (reserved) |
+| 8 | an approval was needed and nobody could be asked |
 | 129, 130, 141, 143 | ended by SIGHUP, SIGINT (Ctrl-C), a closed pipe, SIGTERM |
 """
 
@@ -69,6 +69,9 @@ _OF_ERROR: tuple[tuple[type[AgentkitError], Exit], ...] = (  # the first that fi
 )
 
 
+_OF_STOP = {"cancelled": Exit.INTERRUPTED, "approval": Exit.APPROVAL}
+
+
 def exit_of_error(error: BaseException) -> Exit:
     """Return the code of an error."""
     return next((code for kind, code in _OF_ERROR if isinstance(error, kind)), Exit.BUG)
@@ -80,7 +83,7 @@ def exit_of_result(result: "Result") -> Exit:
         return Exit.OK if result.text.strip() else Exit.OUTPUT
     if result.stop == "failed":
         return exit_of_error(result.error) if result.error else Exit.BUG
-    return Exit.INTERRUPTED if result.stop == "cancelled" else Exit.LIMIT
+    return _OF_STOP.get(result.stop, Exit.LIMIT)
 
 
 def exit_of_signal(number: int) -> Exit:

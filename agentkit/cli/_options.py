@@ -58,6 +58,7 @@ Timeout: TypeAlias = Annotated[
 Instructions: TypeAlias = Annotated[
     str, typer.Option(help="Standing orders for the model.", metavar="TEXT")
 ]
+Yes: TypeAlias = Annotated[bool, typer.Option("--yes", help="Make every call that wants approval.")]
 Output: TypeAlias = Annotated[
     Literal["text", "json", "jsonl"],
     typer.Option(help="Answer alone, one JSON object, or events as they happen."),

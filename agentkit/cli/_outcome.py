@@ -20,6 +20,7 @@ _STATUS = {
     "limit": "limit",
     "deadline": "limit",
     "loop": "limit",
+    "approval": "paused",
     "cancelled": "cancelled",
     "failed": "failed",
 }
@@ -27,6 +28,7 @@ _ADVICE = {
     "limit": "Allow more (--max-steps; AGENTKIT_LIMITS__CALLS, __ANSWER_TOKENS) or ask for less at once.",
     "deadline": "Allow more time (--timeout; AGENTKIT_TIMEOUTS__RUN, __STEP) or ask for less at once.",
     "loop": "The model repeats itself: say the task differently, or use a larger model.",
+    "approval": "agentkit resume {run} --yes (or --no) goes on with it; --yes to `run` approves all.",
 }
 _EMPTY = "The model ended without an answer."
 _EMPTY_HINT = "Ask again, or let it think (--thinking); the trace shows what it wrote."
@@ -50,6 +52,7 @@ def as_document(
         "error": _error_of(result),
         "trace": str(trace) if trace is not None else None,
         "mcp": [_server(state) for state in servers],
+        "waiting": [asdict(request) for request in result.paused.waiting] if result.paused else [],
     }
 
 
@@ -70,6 +73,7 @@ def error_document(
         "error": as_error(error),
         "trace": None,
         "mcp": [],
+        "waiting": [],
     }
 
 
@@ -106,11 +110,15 @@ def print_result(result: "Result") -> None:
     if result.error is not None:
         report(result.error)
     elif result.stop in _ADVICE:
-        note(f"✗ Stopped early ({result.stop}): {result.reason}\n  Fix: {_ADVICE[result.stop]}")
+        note(f"✗ Stopped early ({result.stop}): {result.reason}\n  Fix: {_advice(result)}")
     elif result.stop == "cancelled":
         note("✗ Cancelled.")
     elif not result.text.strip():
         note(f"✗ {_EMPTY}\n  Fix: {_EMPTY_HINT}")
+
+
+def _advice(result: "Result") -> str:
+    return _ADVICE.get(result.stop, "").format(run=result.run_id[:8])
 
 
 def _error_of(result: "Result") -> dict[str, str] | None:
@@ -120,7 +128,7 @@ def _error_of(result: "Result") -> dict[str, str] | None:
         empty = {"kind": "EmptyAnswer", "message": _EMPTY, "hint": _EMPTY_HINT}
         return None if result.text.strip() else empty
     message = result.reason or "The run was cancelled."
-    return {"kind": result.stop, "message": message, "hint": _ADVICE.get(result.stop, "")}
+    return {"kind": result.stop, "message": message, "hint": _advice(result)}
 
 
 def _server(state: "ServerState") -> dict[str, Any]:

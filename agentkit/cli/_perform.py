@@ -1,7 +1,7 @@
 """One task from beginning to end: open, run, show, answer, close."""
 
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import anyio
 from anyio.to_thread import run_sync
 
+from agentkit.cli._approval import approver_for, keep
 from agentkit.cli._exit import Exit, exit_of_result, exit_of_signal
 from agentkit.cli._options import Choice
 from agentkit.cli._outcome import (
@@ -26,8 +27,10 @@ from agentkit.events import as_record
 from agentkit.trace.words import plural, tokens
 
 if TYPE_CHECKING:
-    from agentkit.loop import Result, Run
+    from agentkit.agent import Agent
+    from agentkit.loop import PausedRun, Result, Run
     from agentkit.mcp import ServerState
+    from agentkit.messages import Decision
     from agentkit.protocols import Model
     from agentkit.runtime import Runtime
     from agentkit.settings import Settings
@@ -39,6 +42,9 @@ class Order:
 
     Attributes:
         model: used instead of the one of the settings.
+        yes: every call that wants approval gets it.
+        paused: a run to go on with, instead of a new one.
+        decision: about the calls that it waits for.
     """
 
     task: str
@@ -48,6 +54,9 @@ class Order:
     quiet: bool = False
     verbose: bool = False
     model: "Model | None" = None
+    yes: bool = False
+    paused: "PausedRun | None" = None
+    decision: "Decision" = False
 
 
 @dataclass(slots=True)
@@ -117,13 +126,24 @@ async def _perform(
     async with open_runtime(
         settings, view, model=order.model, with_mcp=order.choice.with_mcp
     ) as runtime:
-        agent = runtime.agent(instructions=order.instructions, policy=order.choice.policy(settings))
-        async with agent.start(order.task, when_done=story.end) as run:
+        agent = runtime.agent(
+            instructions=order.instructions,
+            policy=order.choice.policy(settings),
+            approver=approver_for(view, yes=order.yes, asks=order.output == "text"),
+        )
+        async with _started(agent, order, story) as run:
             story.run_id = run.run_id
             result = await _follow(run, order, view, stopper)
         view.stop()
         await _tell(result, order, runtime, view, story)
         return exit_code(result, stopper)
+
+
+def _started(agent: "Agent", order: Order, story: _Story) -> "AbstractAsyncContextManager[Run]":
+    if order.paused is None:
+        return agent.start(order.task, when_done=story.end)
+    decisions = {request.call_id: order.decision for request in order.paused.waiting}
+    return agent.start_resumed(order.paused, decisions, when_done=story.end)
 
 
 @asynccontextmanager
@@ -185,6 +205,8 @@ async def _tell(
     result: "Result", order: Order, runtime: "Runtime", view: View, story: _Story
 ) -> None:
     trace = await _trace_of(runtime, result.run_id)
+    if result.paused is not None:
+        await run_sync(keep, result.paused, runtime.settings.state_dir)
     if order.output == "json":
         print_json(as_document(result, trace=trace, servers=runtime.servers))
     elif order.output == "text":

@@ -6,6 +6,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from anyio.to_thread import run_sync
+
+from agentkit.cli._approval import keep
 from agentkit.cli._exit import Exit
 from agentkit.cli._outcome import print_result
 from agentkit.cli._perform import exit_code, figures
@@ -79,6 +82,8 @@ class Talk:
         self._usage += result.usage
         self._transcript.append(UserMessage(task))
         self._transcript.extend(_new_messages(result.transcript))
+        if result.paused is not None:
+            await run_sync(keep, result.paused, self._runtime.settings.state_dir)
         print_result(result)
         self._view.summary(figures(result))
         if self._code is Exit.OK:

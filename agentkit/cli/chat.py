@@ -24,6 +24,7 @@ def chat(
     no_mcp: options.NoMcp = False,
     max_steps: options.MaxSteps = None,
     timeout: options.Timeout = None,
+    yes: options.Yes = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
@@ -34,6 +35,7 @@ def chat(
     with ending(verbose=verbose):
         import anyio
 
+        from agentkit.cli._approval import approver_for
         from agentkit.cli._perform import open_runtime
         from agentkit.cli._prompt import open_lines
         from agentkit.cli._signals import until_signalled
@@ -61,7 +63,11 @@ def chat(
                 async with open_runtime(settings, view, with_mcp=not no_mcp) as runtime:
                     view.stop()
                     policy = choice.policy(settings)
-                    agent = runtime.agent(instructions=instructions, policy=policy)
+                    agent = runtime.agent(
+                        instructions=instructions,
+                        policy=policy,
+                        approver=approver_for(view, yes=yes, asks=True),
+                    )
                     talk = Talk(agent, runtime, view, stopper)
                     lines = open_lines(settings.state_dir)
                     if lines.is_prompt and not quiet:

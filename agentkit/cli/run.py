@@ -29,6 +29,7 @@ def run(
     no_mcp: options.NoMcp = False,
     max_steps: options.MaxSteps = None,
     timeout: options.Timeout = None,
+    yes: options.Yes = False,
     output: options.Output = "text",
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -39,7 +40,7 @@ def run(
     twice stops now.
 
     Exit codes: 0 done, 2 usage, 3 settings, 4 model, 5 tool or MCP server, 6 limit, 7 no
-    usable answer.
+    usable answer, 8 a call wants approval (agentkit resume goes on).
     """
     with ending(verbose=verbose, tell=_teller(output)):
         asked = read_task(task)
@@ -66,6 +67,7 @@ def run(
             output=output,
             quiet=quiet,
             verbose=verbose,
+            yes=yes,
         )
         raise SystemExit(perform(order).value)
 

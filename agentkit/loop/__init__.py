@@ -4,8 +4,9 @@ It reaches models and tools through `agentkit.protocols` alone.
 """
 
 from agentkit.loop._handle import Run
+from agentkit.loop._paused import PausedRun
 from agentkit.loop._result import Result
 from agentkit.loop._run import run_to_end
 from agentkit.loop._state import RunState
 
-__all__ = ["Result", "Run", "RunState", "run_to_end"]
+__all__ = ["PausedRun", "Result", "Run", "RunState", "run_to_end"]

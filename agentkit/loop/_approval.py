@@ -38,7 +38,9 @@ async def _is_approved(state: RunState, item: Ready) -> bool:
         )
     )
     if decision is not True:
-        finish_call(state, call, f"{_REFUSED}{f': {why}' if why else ''}.", ok=False)
+        finish_call(
+            state, call, f"{_REFUSED}{f': {why}' if why else ''}".rstrip(".") + ".", ok=False
+        )
     return decision is True
 
 

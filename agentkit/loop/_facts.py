@@ -9,11 +9,13 @@ answer from the collected results, where no call is possible.
 import re
 from collections.abc import Sequence
 from functools import partial
+from typing import cast
 
 from agentkit.events import PlanMade
 from agentkit.loop._fact_answer import Found, answer, fact_lines
 from agentkit.loop._fact_plan import (
     FactPlan,
+    Source,
     missing_messages,
     plan_messages,
     plan_schema,
@@ -59,18 +61,27 @@ async def gather_facts(state: RunState) -> str:
         Stopped: a limit was reached, or the run goes in circles.
         AgentkitError: the model could not be asked, or gave nothing usable.
     """
-    planned = await _plan_facts(state)
-    if planned is None:
-        state.notice("The plan could not be read; going on without one.")
+    found = state.found
+    if state.resumed and state.plan:
+        found.append((state.plan[len(found)], _last_result(state)))
+    elif state.resumed or not await _plan(state):
         return await pursue(state)
-    source, state.plan = planned
-    state.emit(PlanMade(step=state.steps, steps=state.plan))
-    found: list[tuple[PlanStep, ToolResult]] = []
-    for number in range(len(state.plan)):
+    for number in range(len(found), len(state.plan)):
         found.append(await _find(state, number, found))
         state.answer = fact_lines(_known(found))  # should the run end before its answer
     missing = partial(_find_missing, state)
+    source = cast("Source", state.source)
     return await answer(state, source, _in_context(state), found, _instructions(state), missing)
+
+
+async def _plan(state: RunState) -> bool:
+    planned = await _plan_facts(state)
+    if planned is None:
+        state.notice("The plan could not be read; going on without one.")
+        return False
+    state.source, state.plan = planned
+    state.emit(PlanMade(step=state.steps, steps=state.plan))
+    return True
 
 
 async def _plan_facts(state: RunState) -> FactPlan | None:

@@ -35,7 +35,8 @@ async def follow_outline(state: RunState) -> str:
         Stopped: a limit was reached, or the run goes in circles.
         AgentkitError: the model could not be asked, or gave nothing usable.
     """
-    await _make_plan(state, _OUTLINE, revision=0)
+    if not state.resumed:
+        await _make_plan(state, _OUTLINE, revision=0)
     revision = 0
     for _ in range(_MOST_CHECKS):
         answer: str | None = None

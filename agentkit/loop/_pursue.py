@@ -54,12 +54,22 @@ async def take_turn(state: RunState, turn: ModelTurn) -> bool:
     """Run the calls of a turn and observe their results; return whether any of them ran.
 
     Raises:
-        Stopped: the run goes in circles.
+        Stopped: the run goes in circles, or a person has to be asked.
+        InvalidOutputError: none could run, too often in a row.
+    """
+    state.transcript.append(turn)
+    return await finish_turn(state, turn)
+
+
+async def finish_turn(state: RunState, turn: ModelTurn, *, again: bool = False) -> bool:
+    """Do the same for a turn that stands in the transcript; `again` if it has waited.
+
+    Raises:
+        Stopped: the run goes in circles, or a person has to be asked.
         InvalidOutputError: none could run, too often in a row.
     """
     before = state.calls
-    state.transcript.append(turn)
-    results = await act(state, turn)
+    results = await act(state, turn, again=again)
     ran = state.calls > before
     if ran:
         state.corrections = 0

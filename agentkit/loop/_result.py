@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from agentkit.errors import AgentkitError, DeadlineExceededError
+from agentkit.loop._paused import PausedRun
 from agentkit.messages import Message, PlanStep, Stop, Usage
 
 
@@ -22,6 +23,7 @@ class Result:
         plan: the last plan, if there was one.
         error: what made the run fail; `None` unless `stop` is "failed".
         seconds: from start to end.
+        paused: what it takes to go on, where `stop` is "approval".
         abandoned: tools that did not stop when they were told to, and were left to themselves.
     """
 
@@ -36,6 +38,7 @@ class Result:
     plan: tuple[PlanStep, ...]
     error: AgentkitError | None
     seconds: float
+    paused: PausedRun | None = None
     abandoned: tuple[str, ...] = ()
 
     def unwrap(self) -> str:

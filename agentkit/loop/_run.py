@@ -10,7 +10,7 @@ from agentkit.events import RunEnded, RunStarted
 from agentkit.loop._facts import gather_facts
 from agentkit.loop._outline import follow_outline
 from agentkit.loop._plan import ask
-from agentkit.loop._pursue import pursue
+from agentkit.loop._pursue import finish_turn, pursue
 from agentkit.loop._result import Result
 from agentkit.loop._state import RunState, Stopped
 from agentkit.messages import Stop, SystemMessage
@@ -63,8 +63,9 @@ async def run_to_end(state: RunState, *, plan: bool) -> Result:
 
 def end_run(state: RunState, stop: Stop, reason: str, error: AgentkitError | None) -> Result:
     """Settle what is open, send the last event and return the result."""
-    state.settle_open_calls(f"Outcome unknown: {reason}")
-    seconds = anyio.current_time() - state.started
+    paused = state.paused() if stop == "approval" else None
+    state.settle_open_calls(f"{'Not run' if paused else 'Outcome unknown'}: {reason}")
+    seconds = state.seconds
     state.result = Result(
         run_id=state.run_id,
         text=state.answer,
@@ -77,6 +78,7 @@ def end_run(state: RunState, stop: Stop, reason: str, error: AgentkitError | Non
         plan=state.plan,
         error=error,
         seconds=seconds,
+        paused=paused,
         abandoned=state.abandoned,
     )
     state.emit(
@@ -101,6 +103,8 @@ async def _until_stopped(
     try:
         with deadline(seconds, late):
             try:
+                if state.resumed:
+                    await finish_turn(state, state.open_turn(), again=True)
                 state.answer = await strategy(state)
             except Stopped as stopped:
                 await _close(state, stopped)

@@ -8,6 +8,7 @@ import anyio
 from agentkit.errors import InvalidOutputError
 from agentkit.events import Event, NoticeGiven, Phase
 from agentkit.loop._guard import Guard
+from agentkit.loop._paused import PausedRun
 from agentkit.loop._result import Result
 from agentkit.messages import (
     ApprovalRequest,
@@ -58,6 +59,12 @@ class RunState:
     approver: Approver | None = None
     decisions: dict[str, Decision] = field(default_factory=dict[str, Decision])
     waiting: tuple[ApprovalRequest, ...] = ()
+    source: str = ""
+    found: list[tuple[PlanStep, ToolResult]] = field(
+        default_factory=list[tuple[PlanStep, ToolResult]]
+    )
+    resumed: bool = False
+    earlier_seconds: float = 0.0
     abandoned: tuple[str, ...] = ()
     refused_calls: int = 0
     wants_stop: bool = False
@@ -89,6 +96,41 @@ class RunState:
         if self.waiting:
             names = ", ".join(dict.fromkeys(request.name for request in self.waiting))
             raise Stopped("approval", f"A person has to approve the call of {names}.")
+
+    def paused(self) -> PausedRun | None:
+        """Return what it takes to go on, where calls wait for a person."""
+        if not self.waiting:
+            return None
+        calls = self.open_turn().tool_calls
+        return PausedRun(
+            run_id=self.run_id,
+            conversation_id=self.conversation_id,
+            agent=self.agent,
+            task=self.task,
+            waiting=self.waiting,
+            transcript=tuple(self.transcript),
+            finished=tuple(self.finished[c.id] for c in calls if c.id in self.finished),
+            plan=self.plan,
+            source=self.source,
+            found=tuple(self.found),
+            usage=self.usage,
+            steps=self.steps,
+            calls=self.calls,
+            keys=self.keys,
+            seconds=self.seconds,
+        )
+
+    @property
+    def seconds(self) -> float:
+        """Seconds that the run has taken, without those that it was paused."""
+        return self.earlier_seconds + anyio.current_time() - self.started
+
+    def open_turn(self) -> ModelTurn:
+        """Return the last turn, whose calls wait."""
+        last = self.transcript[-1]
+        if not isinstance(last, ModelTurn):
+            raise TypeError(f"expected a turn with calls, found {last!r}")
+        return last
 
     def thinking_in(self, phase: Phase, usual: Thinking) -> Thinking:
         """Return whether the model thinks in a phase: `usual` where the run leaves it open."""

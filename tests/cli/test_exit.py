@@ -37,10 +37,15 @@ _CODES = [
     ("TruncatedStreamError", 4),
     ("ModelRequestError", 4),
     ("ContextOverflowError", 4),
+    ("OverloadedError", 4),
+    ("CircuitOpenError", 4),
+    ("RetryBudgetError", 4),
     ("McpServerError", 5),
     ("RequiredToolError", 5),
     ("ToolError", 5),
     ("ToolTimeoutError", 5),
+    ("ToolUnavailableError", 5),
+    ("OutcomeUnknownError", 5),
     ("DeadlineExceededError", 6),
     ("InvalidOutputError", 7),
     ("AgentkitError", 1),
@@ -49,7 +54,15 @@ _CODES = [
 
 @pytest.mark.parametrize(
     ("stop", "code"),
-    [("done", 0), ("limit", 6), ("deadline", 6), ("loop", 6), ("cancelled", 130), ("failed", 1)],
+    [
+        ("done", 0),
+        ("limit", 6),
+        ("deadline", 6),
+        ("loop", 6),
+        ("approval", 8),
+        ("cancelled", 130),
+        ("failed", 1),
+    ],
 )
 def test_each_stop_has_its_code(stop: Stop, code: int) -> None:
     assert exit_of_result(replace(_RESULT, stop=stop)) == code
