@@ -29,12 +29,14 @@ class ModelProfile:
         backend: "sglang", "vllm", "llamacpp", "openai" or "scripted".
         context_tokens: size of the context, if the server says.
         small: the model is too small to decide by itself when it is done; plan for it.
+        schema_after_thought: a schema holds what follows a thought, so that both are possible.
     """
 
     name: str
     backend: str = "openai"
     context_tokens: int | None = None
     small: bool = False
+    schema_after_thought: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +55,8 @@ class ModelRequest:
         conversation_id: fixed-length id; keeps requests of a conversation on one cache.
         varied: another try at what failed, for which a small model is sampled as widely as its
             family; else it would write the same again.
+        guided: the step must be one JSON object, a call or an answer, whatever the server's parser
+            makes of calls otherwise.
     """
 
     messages: Sequence[Message]
@@ -65,6 +69,7 @@ class ModelRequest:
     timeouts: Timeouts = field(default_factory=Timeouts)
     conversation_id: str = ""
     varied: bool = False
+    guided: bool = False
 
 
 class Emit(Protocol):

@@ -63,6 +63,7 @@ async def _make_plan(state: RunState, prompt: str, *, revision: int) -> None:
             messages=[*state.transcript, SystemMessage(prompt)],
             choice="none",
             schema=_PLAN_SCHEMA,
+            usually=True if state.model.profile.schema_after_thought else "auto",
         )
     steps = _read_steps(turn.text)
     if not steps:

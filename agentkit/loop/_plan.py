@@ -17,9 +17,10 @@ from agentkit.events import (
     ThinkingDelta,
     UsageReported,
 )
+from agentkit.loop._cut import Watch
 from agentkit.loop._observe import check_limits
 from agentkit.loop._state import RunState
-from agentkit.messages import Message, ModelTurn, ToolSpec
+from agentkit.messages import Message, ModelTurn, ToolSpec, Usage
 from agentkit.policies import Thinking
 from agentkit.protocols import ModelRequest, ToolChoice
 from agentkit.resilience import deadline, retrying
@@ -49,40 +50,63 @@ async def ask(
     usually: Thinking = "auto",
     limited: bool = True,
     varied: bool = False,
+    guided: bool = False,
 ) -> ModelTurn:
     """Take one step: ask the model, streaming what it says, repeating what failed in passing.
 
     Whether the model thinks is as the run has it, `usually` where that leaves it open; `thinking`
-    overrides both.
+    overrides both. A turn that goes in circles, or thinks beyond its budget, is cut and asked for
+    again without thinking.
 
     Raises:
         Stopped: a limit has been reached; nothing was asked.
         ModelError: the model could not be asked.
+        InvalidOutputError: what it wrote went in circles too often.
     """
-    if limited:
-        check_limits(state)
+    while True:
+        if limited:
+            check_limits(state)
+        turn, cut = await _ask_once(
+            state,
+            phase,
+            ModelRequest(
+                messages=state.transcript if messages is None else messages,
+                tools=state.registry.specs if tools is None else tools,
+                tool_choice=choice,
+                thinking=state.thinking_in(phase, usually) if thinking is None else thinking,
+                schema=schema,
+                max_tokens=state.policy.limits.answer_tokens,
+                thinking_tokens=state.policy.limits.thinking_tokens,
+                timeouts=state.policy.timeouts,
+                conversation_id=state.conversation_id,
+                varied=varied,
+                guided=guided,
+            ),
+            keeps=messages is None,
+        )
+        if not cut:
+            return turn
+        state.correct(f"{cut} It is asked again, without thinking.", turn.text or turn.thinking)
+        thinking, varied = False, True
+
+
+async def _ask_once(
+    state: RunState, phase: Phase, request: ModelRequest, *, keeps: bool
+) -> tuple[ModelTurn, str]:
+    """Return a turn, and why it was cut off by us; "" if it was not."""
     state.steps += 1
     state.emit(StepStarted(step=state.steps, phase=phase))
-    request = ModelRequest(
-        messages=state.transcript if messages is None else messages,
-        tools=state.registry.specs if tools is None else tools,
-        tool_choice=choice,
-        thinking=state.thinking_in(phase, usually) if thinking is None else thinking,
-        schema=schema,
-        max_tokens=state.policy.limits.answer_tokens,
-        thinking_tokens=state.policy.limits.thinking_tokens,
-        timeouts=state.policy.timeouts,
-        conversation_id=state.conversation_id,
-        varied=varied,
-    )
     stream = _Stream(state)
     began = anyio.current_time()
     try:
-        turn = await retrying(
-            state.policy.retry, partial(state.model.ask, request, stream), stream.restart
-        )
+        turn: ModelTurn | None = None
+        with stream.scope:
+            turn = await retrying(
+                state.policy.retry, partial(state.model.ask, request, stream), stream.restart
+            )
+        turn = turn or stream.cut_turn()
     except BaseException:  # a deadline, a cancellation: what was said until then is not lost
-        if messages is None:
+        if keeps:
             state.keep_unfinished(stream.text)
         raise
     state.usage += turn.usage
@@ -90,40 +114,69 @@ async def ask(
     state.emit(
         UsageReported(step=state.steps, usage=turn.usage, seconds=seconds, finish=turn.finish)
     )
-    return turn
+    return turn, stream.cut
 
 
 class _Stream:
     """Pieces of a turn on their way to events; remembers those that were text."""
 
-    __slots__ = ("_emit", "_step", "_texts")
+    __slots__ = ("_emit", "_step", "_texts", "_thoughts", "_tokens", "scope", "watch")
 
     def __init__(self, state: RunState) -> None:
         self._emit = state.emit
         self._step = state.steps
         self._texts: list[str] = []
+        self._thoughts: list[str] = []
+        self._tokens = state.policy.limits.thinking_tokens
+        self.watch = Watch(self._tokens)
+        self.scope = anyio.CancelScope()
+
+    @property
+    def cut(self) -> str:
+        """Why the turn was cut off by us; "" if it was not."""
+        return self.watch.reason if self.scope.cancelled_caught else ""
 
     @property
     def text(self) -> str:
         return "".join(self._texts)
 
+    def cut_turn(self) -> ModelTurn:
+        """Return what there is of a turn that was cut; nobody has told its tokens."""
+        text, thinking = self.text, "".join(self._thoughts)
+        if text:
+            self._restarted(1, 0.0, self.watch.reason)
+        tokens = self.watch.thinking_tokens
+        usage = Usage(
+            completion_tokens=tokens + len(text) // 4, reasoning_tokens=tokens, requests=1
+        )
+        return ModelTurn(text=text, thinking=thinking, finish="abort", usage=usage)
+
     def __call__(self, kind: Literal["thinking", "text", "notice"], text: str, /) -> None:
+        if kind == "notice":
+            self._emit(NoticeGiven(step=self._step, text=text))
+            return
         if kind == "text":
             self._texts.append(text)
             self._emit(TextDelta(self._step, text))
-        elif kind == "thinking":
-            self._emit(ThinkingDelta(self._step, text))
         else:
-            self._emit(NoticeGiven(step=self._step, text=text))
+            self._thoughts.append(text)
+            self._emit(ThinkingDelta(self._step, text))
+        if self.watch.take(kind, text):
+            self.scope.cancel()
 
     def restart(self, attempt: int, delay: float, error: AgentkitError) -> None:
+        self._restarted(attempt, delay, str(error))
+        self._texts.clear()
+        self._thoughts.clear()
+        self.watch = Watch(self._tokens)
+
+    def _restarted(self, attempt: int, delay: float, reason: str) -> None:
         self._emit(
             RetryScheduled(
                 step=self._step,
                 attempt=attempt,
                 delay_seconds=delay,
-                reason=str(error),
+                reason=reason,
                 discard_text=bool(self._texts),
             )
         )
-        self._texts.clear()

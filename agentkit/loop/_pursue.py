@@ -1,12 +1,18 @@
 """The plain loop: ask, act, observe, until the model answers."""
 
 from agentkit.loop._act import act
+from agentkit.loop._announce import announces_call
 from agentkit.loop._observe import observe
 from agentkit.loop._plan import ask, step_deadline
 from agentkit.loop._state import RunState, Stopped
 from agentkit.messages import ModelTurn, SystemMessage
 
 _EMPTY = "The model wrote neither an answer nor a call."
+_ANNOUNCED = 3  # tries: a nudge, then without thinking, then under a grammar
+_NUDGE = (
+    "You have announced a tool call and not made it. Make the call now; or, if you need none, "
+    "give the whole answer without announcing anything."
+)
 
 
 async def pursue(state: RunState) -> str:
@@ -25,7 +31,12 @@ async def pursue(state: RunState) -> str:
 async def pursue_turn(state: RunState) -> str | None:
     """Take one step, within its time; return the answer if it was one."""
     with step_deadline(state):
-        turn = await ask(state, thinking=False if state.corrections > 1 else None)
+        # Asked again as it was, then without thinking, then for one JSON object under a grammar.
+        tried = max(state.corrections, state.announced)
+        calm = tried > 1 or state.thought_too_long
+        turn = await ask(
+            state, thinking=False if calm else None, guided=tried > 2 and len(state.registry) > 0
+        )
         return await _settle(state, turn)
 
 
@@ -42,9 +53,18 @@ async def _settle(state: RunState, turn: ModelTurn) -> str | None:
         state.correct(turn.problem, turn.text)
         return None
     if not turn.text.strip():
+        state.thought_too_long = turn.finish == "length"
         state.correct(_EMPTY, turn.thinking)  # the same question again; later without thinking
         return None
+    state.thought_too_long = False
     state.transcript.append(turn)
+    if announces_call(turn, (spec.name for spec in state.registry.specs)):
+        if state.announced < _ANNOUNCED:
+            state.announced += 1
+            state.transcript.append(SystemMessage(_NUDGE))
+            state.notice("A call was announced, and not made; the model is told.")
+            return None
+        state.notice("The answer may only announce a call: the model was asked three times.")
     if turn.finish in {"length", "abort"}:
         raise Stopped("limit", f"The answer was cut off ({turn.finish}).")
     return turn.text
@@ -72,7 +92,8 @@ async def finish_turn(state: RunState, turn: ModelTurn, *, again: bool = False) 
     results = await act(state, turn, again=again)
     ran = state.calls > before
     if ran:
-        state.corrections = 0
+        state.corrections = state.announced = 0
+        state.thought_too_long = False
     observe(state, turn, results)
     if turn.problem:  # beside calls that could be read, one could not
         state.transcript.append(SystemMessage(turn.problem))

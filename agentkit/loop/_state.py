@@ -54,6 +54,8 @@ class RunState:
     answer: str = ""
     plan: tuple[PlanStep, ...] = ()
     corrections: int = 0
+    announced: int = 0
+    thought_too_long: bool = False
     keys: int = 0
     guard: Guard = field(default_factory=Guard)
     approver: Approver | None = None

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from agentkit.errors import ContextOverflowError, ModelRequestError
-from agentkit.messages import Finish, JsonObject, ModelTurn, ToolCall
+from agentkit.messages import Finish, JsonObject, ModelTurn, ToolCall, Usage
 from agentkit.models._calls import as_written, read_calls
 from agentkit.models._dialects import Dialect
 from agentkit.models._identity import Habit
@@ -251,9 +251,19 @@ def _turn(
         thinking=builder.thinking,
         tool_calls=calls,
         finish=finish,
-        usage=builder.usage,
+        usage=_with_thinking(builder, calls),
         problem=problem,
     )
+
+
+def _with_thinking(builder: TurnBuilder, calls: tuple[ToolCall, ...]) -> Usage:
+    """Return the usage; where the server does not tell the tokens of the thinking, by its share."""
+    usage, thought = builder.usage, len(builder.thinking)
+    if usage.reasoning_tokens or not thought:
+        return usage
+    said = len(builder.text) + sum(len(call.name) + len(call.arguments) for call in calls)
+    share = usage.completion_tokens * thought // (thought + said)
+    return replace(usage, reasoning_tokens=share)
 
 
 def _without_calls(turn: ModelTurn) -> ModelTurn:

@@ -29,6 +29,8 @@ class Dialect:
         counts_at: where the tokens of a prompt are counted, from the root of the server.
         loses_arguments: whether a stream may bring arguments that are valid JSON and not all that
             the model wrote, where no grammar holds them.
+        schema_after_thought: whether a schema holds what follows a thought; elsewhere it forbids
+            the thought.
     """
 
     backend: str
@@ -45,6 +47,7 @@ class Dialect:
     aborts: bool = False
     counts_at: str = ""
     loses_arguments: bool = False
+    schema_after_thought: bool = False
 
     def response_format(self, schema: JsonObject) -> JsonObject:
         """Return the request field that holds an answer to `schema`."""
@@ -64,12 +67,14 @@ SGLANG = Dialect(
     aborts=True,
     counts_at="/v1/tokenize",
     loses_arguments=True,
+    schema_after_thought=True,
 )
 VLLM = Dialect(
     backend="vllm",
     reasoning_field="reasoning",
     hides_length=True,  # vllm-project/vllm issue 53269
     counts_at="/tokenize",
+    schema_after_thought=True,
 )
 LLAMACPP = Dialect(
     backend="llamacpp",

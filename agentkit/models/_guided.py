@@ -38,10 +38,15 @@ Never make up what a tool can tell you."""
 
 
 class GuidedModel:
-    """Asks another model for one JSON object a step, and reads calls and answers from it."""
+    """Asks another model for one JSON object a step, and reads calls and answers from it.
 
-    def __init__(self, model: Model) -> None:
+    Attributes:
+        always: else only where a request says so, and all others go to the model as they are.
+    """
+
+    def __init__(self, model: Model, *, always: bool = True) -> None:
         self._model = model
+        self.always = always
         self._kits = ToolMemo(_Kit)
         self._as_steps: IdentityMemo[Message, Message] = IdentityMemo(_as_step)
         self._as_text: IdentityMemo[Message, Message] = IdentityMemo(_as_text)
@@ -53,6 +58,8 @@ class GuidedModel:
 
     async def ask(self, request: ModelRequest, emit: Emit) -> ModelTurn:
         """Ask once, streaming pieces to `emit`; see `agentkit.protocols.Model`."""
+        if not (self.always or request.guided):
+            return await self._model.ask(request, emit)
         if request.schema is not None or not request.tools:
             messages = tuple(self._as_text.many(request.messages))
             plain = replace(request, messages=messages, tools=(), tool_choice="auto")

@@ -105,6 +105,7 @@ class ModelPool:
                 backend=server.backend,
                 context_tokens=server.context_tokens,
                 small=small,
+                schema_after_thought=dialect.schema_after_thought,
             ),
             dialect,
             Sampling(
@@ -118,7 +119,7 @@ class ModelPool:
         guided = tool_calls == "guided" or (
             tool_calls == "auto" and _parser_fails(server, small=small)
         )
-        return GuidedModel(native) if guided else native
+        return GuidedModel(native, always=guided)
 
     async def connect_all(self, base_urls: Sequence[str], **options: Any) -> Model:
         """Return a model that several servers have, asked in turn when one is down.

@@ -36,7 +36,7 @@ BOTH = [{"need": "time in Tokyo", "tool": "clock"}, {"need": "6 * 7", "tool": "c
 
 ANSWERS: dict[str, Sequence[Answer | str]] = {
     "What time is it in Tokyo?": [TOKYO, "It is morning in Tokyo."],
-    "东京现在几点？": [  # noqa: RUF001 - Chinese ends a question so
+    "东京现在几点？": [
         TOKYO,
         "东京现在是早上。",
     ],

@@ -15,12 +15,16 @@ from agentkit.models._guided import GuidedModel
 from agentkit.testing import FakeSGLang
 
 
+def is_guided(model: Any) -> bool:
+    return isinstance(model, GuidedModel) and model.always
+
+
 async def test_sglang_says_what_it_is(connect: Any) -> None:
     async with FakeSGLang([]) as server, connect(server) as model:
         assert model.profile.backend == "sglang"
         assert model.profile.name == server.model
         assert model.profile.context_tokens == 8192
-        assert not isinstance(model, GuidedModel)
+        assert not is_guided(model)
 
 
 @pytest.mark.parametrize(
@@ -70,12 +74,12 @@ async def test_llama_cpp_guides_the_models_whose_calls_it_cannot_read(
         server.model = "model.gguf"
         server.pages = {"/props": {"default_generation_settings": {}, "chat_template": template}}
         async with connect(server, small=small) as model:
-            assert isinstance(model, GuidedModel) is guided
+            assert is_guided(model) is guided
             assert model.profile.small is small
         async with connect(server, tool_calls="native") as model:
-            assert not isinstance(model, GuidedModel)
+            assert not is_guided(model)
         async with connect(server, tool_calls="guided") as model:
-            assert isinstance(model, GuidedModel)
+            assert is_guided(model)
 
 
 async def test_an_unlisted_model_names_the_listed_ones(connect: Any) -> None:

@@ -56,7 +56,7 @@ ROWS: dict[str, tuple[list[tuple[str, dict[str, str]]], str, str, str]] = {
         ],
         "", "", "",
     ),
-    "现在北京几点？": (  # noqa: RUF001 - Chinese ends a question so
+    "现在北京几点？": (
         [("get_current_time", {"timezone": "Asia/Shanghai", "note": "北京时间 🕐"})], "", "", ""
     ),
     "Fetch http://127.0.0.1:8000/page and summarise it.": (
