@@ -1,10 +1,12 @@
 """Agent: instructions, tools and a model, ready to be given tasks."""
 
+import re
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -17,7 +19,9 @@ from agentkit.loop import PausedRun, Result, Run, RunState, run_to_end
 from agentkit.messages import Decision, Message, ModelTurn, SystemMessage, UserMessage
 from agentkit.policies import PhasedThinking, Plan, Policy
 from agentkit.protocols import Approver, Model, Observer, Tool
-from agentkit.toolkit import FunctionTool, Registry
+from agentkit.toolkit import FunctionTool, Registry, Shelf
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +36,8 @@ class Agent:
         observers: see every event of every run.
         approver: asks a person about calls that want it; without one, a run with such a call
             stops with "approval", and `resume` goes on.
+        results_dir: where tool results are kept whole that are too long to be shown; the model
+            reads on in them with a tool. Without one they are cut.
     """
 
     name: str
@@ -43,6 +49,7 @@ class Agent:
     plan: Plan = "auto"
     observers: tuple[Observer, ...] = ()
     approver: Approver | None = None
+    results_dir: Path | None = None
     call_in_loop: Callable[..., Any] | None = None
 
     async def run(
@@ -195,7 +202,13 @@ class Agent:
             emit=_to_observers(run_id, self.observers),
             agent=self.name,
             approver=self.approver,
+            shelf=self._shelf(conversation_id or run_id),
         )
+
+    def _shelf(self, conversation_id: str) -> Shelf | None:
+        if self.results_dir is None:
+            return None
+        return Shelf(self.results_dir / _UNSAFE.sub("_", conversation_id))
 
     def _resumed(
         self,
@@ -224,6 +237,7 @@ class Agent:
             agent=self.name,
             approver=self.approver,
             decisions=dict(decisions),
+            shelf=self._shelf(paused.conversation_id),
             finished={result.call_id: result for result in paused.finished},
             usage=paused.usage,
             steps=paused.steps,
@@ -305,7 +319,7 @@ class Conversation:
         return result
 
     def _keep(self, result: Result) -> None:
-        kept = (m for m in result.transcript if not isinstance(m, SystemMessage))
+        kept = (m for m in result.shown if not isinstance(m, SystemMessage))
         self.messages = tuple(without_thinking(kept))
 
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 
 from agentkit.messages import Finish, JsonObject, PlanStep, Stop, Usage
 
-Phase: TypeAlias = Literal["plan", "act", "answer", "check"]
+Phase: TypeAlias = Literal["plan", "act", "answer", "check", "summary"]
 """What a step is for."""
 
 

@@ -14,7 +14,7 @@ Thinking: TypeAlias = Literal["auto"] | bool
 """Whether the model thinks first: "auto" leaves it to the model and its preset."""
 
 PhasedThinking: TypeAlias = Thinking | Mapping[Phase, Thinking]
-"""The same for each phase of a run ("plan", "act", "answer", "check"); one left out is "auto"."""
+"""The same for each phase of a run ("plan", "act", "answer", "check", "summary"); one left out is "auto"."""
 
 ToolCalls: TypeAlias = Literal["native", "guided", "auto"]
 """How calls are asked for: by the server's own parser, under a JSON schema, or chosen by engine."""

@@ -182,6 +182,7 @@ class Runtime:
             plan=self.settings.plan if plan is None else plan,
             observers=(*self.observers, *observers),
             approver=approver,
+            results_dir=self.settings.state_dir / "results",
             call_in_loop=self.call_in_loop,
         )
 

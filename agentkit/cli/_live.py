@@ -32,7 +32,13 @@ if TYPE_CHECKING:
     from agentkit.engine import Progress
 
 _PREVIEW_LINES = 6  # of an answer that is being written
-_PHASES = {"plan": "planning", "act": "asking", "answer": "answering", "check": "checking"}
+_PHASES = {
+    "plan": "planning",
+    "act": "asking",
+    "answer": "answering",
+    "check": "checking",
+    "summary": "summing up",
+}
 
 
 @dataclass(slots=True)

@@ -13,13 +13,16 @@ from agentkit.errors import (
     ToolUnavailableError,
 )
 from agentkit.events import CallFinished, CallStarted
-from agentkit.loop._state import RunState
+from agentkit.loop._state import RunState, pointed
 from agentkit.messages import JsonObject, ToolCall, ToolResult
 from agentkit.protocols import CURRENT_CALL, CallContext, Tool
 from agentkit.resilience import abandoned, deadline, retrying, run_apart
-from agentkit.toolkit import as_text, capped, defused
+from agentkit.text import capped, defused
+from agentkit.toolkit import as_text
 
 _MOST_ABANDONED = 20  # of one tool; more, and it hangs each time
+READER = "read_result"
+_POINTER_CHARS = 200
 _UNKNOWN = "What it has done by then is unknown: find that out before you repeat it."
 
 
@@ -56,6 +59,9 @@ async def run_call(state: RunState, item: Ready) -> ToolResult:
             text = f"{text.rstrip('.')}. {_UNKNOWN}"
     except AgentkitError as error:
         text, ok = str(error), False
+    most = state.policy.limits.result_chars
+    if len(text) > most and call.name != READER and (handle := await state.keep_whole(text)):
+        text = pointed(capped(text, most - _POINTER_CHARS), handle)
     return finish_call(state, call, text, ok=ok, seconds=anyio.current_time() - began)
 
 

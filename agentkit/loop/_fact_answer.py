@@ -15,7 +15,7 @@ from agentkit.loop._figures import states, strange_figures
 from agentkit.loop._plan import ask, step_deadline
 from agentkit.loop._state import RunState
 from agentkit.messages import Message, ModelTurn, PlanStep, ToolResult, UserMessage
-from agentkit.toolkit import capped
+from agentkit.text import capped
 
 Found: TypeAlias = Sequence[tuple[PlanStep, ToolResult]]
 """What was asked of the tools, and what they said."""

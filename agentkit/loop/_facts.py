@@ -35,7 +35,7 @@ from agentkit.messages import (
     ToolSpec,
     UserMessage,
 )
-from agentkit.toolkit import capped
+from agentkit.text import capped
 
 _TRIES = 3
 _GIST_CHARS = 400  # of an error

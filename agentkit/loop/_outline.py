@@ -60,7 +60,7 @@ async def _make_plan(state: RunState, prompt: str, *, revision: int) -> None:
         turn = await ask(
             state,
             "plan",
-            messages=[*state.transcript, SystemMessage(prompt)],
+            aside=SystemMessage(prompt),
             choice="none",
             schema=_PLAN_SCHEMA,
             usually=True if state.model.profile.schema_after_thought else "auto",
@@ -81,7 +81,7 @@ async def _check(state: RunState) -> str:
         turn = await ask(
             state,
             "check",
-            messages=[*state.transcript, SystemMessage(_CHECK)],
+            aside=SystemMessage(_CHECK),
             choice="none",
             schema=_CHECK_SCHEMA,
             usually=False,

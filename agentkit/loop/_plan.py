@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import anyio
 
-from agentkit.errors import AgentkitError, DeadlineExceededError
+from agentkit.errors import AgentkitError, ContextOverflowError, DeadlineExceededError
 from agentkit.events import (
     NoticeGiven,
     Phase,
@@ -19,6 +19,7 @@ from agentkit.events import (
 )
 from agentkit.loop._cut import Watch
 from agentkit.loop._observe import check_limits
+from agentkit.loop._room import make_more_room, make_room
 from agentkit.loop._state import RunState
 from agentkit.messages import Message, ModelTurn, ToolSpec, Usage
 from agentkit.policies import Thinking
@@ -43,6 +44,7 @@ async def ask(
     phase: Phase = "act",
     *,
     messages: Sequence[Message] | None = None,
+    aside: Message | None = None,
     tools: tuple[ToolSpec, ...] | None = None,
     choice: ToolChoice = "auto",
     schema: Mapping[str, Any] | None = None,
@@ -56,38 +58,51 @@ async def ask(
 
     Whether the model thinks is as the run has it, `usually` where that leaves it open; `thinking`
     overrides both. A turn that goes in circles, or thinks beyond its budget, is cut and asked for
-    again without thinking.
+    again without thinking. Where no `messages` are given, the model is shown the transcript, or
+    less of it if that is too long, with the question `aside` after it.
 
     Raises:
         Stopped: a limit has been reached; nothing was asked.
         ModelError: the model could not be asked.
         InvalidOutputError: what it wrote went in circles too often.
     """
+    summary = partial(_ask_for_summary, state)
     while True:
         if limited:
             check_limits(state)
-        turn, cut = await _ask_once(
-            state,
-            phase,
-            ModelRequest(
-                messages=state.transcript if messages is None else messages,
-                tools=state.registry.specs if tools is None else tools,
-                tool_choice=choice,
-                thinking=state.thinking_in(phase, usually) if thinking is None else thinking,
-                schema=schema,
-                max_tokens=state.policy.limits.answer_tokens,
-                thinking_tokens=state.policy.limits.thinking_tokens,
-                timeouts=state.policy.timeouts,
-                conversation_id=state.conversation_id,
-                varied=varied,
-                guided=guided,
-            ),
-            keeps=messages is None,
+        if messages is None:
+            await make_room(state, summary)
+        shown = messages if messages is not None else state.shown()
+        request = ModelRequest(
+            messages=shown if aside is None else [*shown, aside],
+            tools=state.specs if tools is None else tools,
+            tool_choice=choice,
+            thinking=state.thinking_in(phase, usually) if thinking is None else thinking,
+            schema=schema,
+            max_tokens=state.policy.limits.answer_tokens,
+            thinking_tokens=state.policy.limits.thinking_tokens,
+            timeouts=state.policy.timeouts,
+            conversation_id=state.conversation_id,
+            varied=varied,
+            guided=guided,
         )
+        try:
+            turn, cut = await _ask_once(
+                state, phase, request, keeps=messages is None and aside is None
+            )
+        except ContextOverflowError as error:
+            if messages is not None or not await make_more_room(state, summary):
+                raise
+            state.notice(f"The prompt was too long: {error}")
+            continue
         if not cut:
             return turn
         state.correct(f"{cut} It is asked again, without thinking.", turn.text or turn.thinking)
         thinking, varied = False, True
+
+
+async def _ask_for_summary(state: RunState, messages: Sequence[Message]) -> ModelTurn:
+    return await ask(state, "summary", messages=messages, tools=(), thinking=False, limited=False)
 
 
 async def _ask_once(
@@ -110,6 +125,8 @@ async def _ask_once(
             state.keep_unfinished(stream.text)
         raise
     state.usage += turn.usage
+    if keeps and not stream.cut:
+        state.context.counted(request.messages, request.tools, turn.usage)
     seconds = anyio.current_time() - began
     state.emit(
         UsageReported(step=state.steps, usage=turn.usage, seconds=seconds, finish=turn.finish)

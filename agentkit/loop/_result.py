@@ -20,6 +20,7 @@ class Result:
         calls: tool calls that ran.
         usage: tokens over all steps.
         transcript: every message, always legal to continue from.
+        shown: what of it the model was shown in the end: less, where all was too long.
         plan: the last plan, if there was one.
         error: what made the run fail; `None` unless `stop` is "failed".
         seconds: from start to end.
@@ -38,6 +39,7 @@ class Result:
     plan: tuple[PlanStep, ...]
     error: AgentkitError | None
     seconds: float
+    shown: tuple[Message, ...] = ()
     paused: PausedRun | None = None
     abandoned: tuple[str, ...] = ()
 

@@ -12,7 +12,7 @@ from agentkit.loop._outline import follow_outline
 from agentkit.loop._plan import ask
 from agentkit.loop._pursue import finish_turn, pursue
 from agentkit.loop._result import Result
-from agentkit.loop._state import RunState, Stopped
+from agentkit.loop._state import RunState, Stopped, points
 from agentkit.messages import Stop, SystemMessage
 from agentkit.resilience import deadline
 
@@ -48,6 +48,7 @@ async def run_to_end(state: RunState, *, plan: bool) -> Result:
             conversation_id=state.conversation_id,
         )
     )
+    state.shelf_is_used = any(map(points, state.transcript))
     try:
         stop, reason, error = await _until_stopped(state, strategy)
     except anyio.get_cancelled_exc_class():
@@ -74,7 +75,8 @@ def end_run(state: RunState, stop: Stop, reason: str, error: AgentkitError | Non
         steps=state.steps,
         calls=state.calls,
         usage=state.usage,
-        transcript=tuple(state.transcript),
+        transcript=(transcript := tuple(state.transcript)),
+        shown=tuple(shown) if (shown := state.shown()) is not state.transcript else transcript,
         plan=state.plan,
         error=error,
         seconds=seconds,

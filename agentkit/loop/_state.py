@@ -1,5 +1,6 @@
 """What one run knows while it goes on."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -7,6 +8,7 @@ import anyio
 
 from agentkit.errors import InvalidOutputError
 from agentkit.events import Event, NoticeGiven, Phase
+from agentkit.loop._context import Context
 from agentkit.loop._guard import Guard
 from agentkit.loop._paused import PausedRun
 from agentkit.loop._result import Result
@@ -18,11 +20,29 @@ from agentkit.messages import (
     PlanStep,
     Stop,
     ToolResult,
+    ToolSpec,
     Usage,
 )
 from agentkit.policies import PhasedThinking, Policy, Thinking
 from agentkit.protocols import Approver, Model, OpenTool, RunScopedTool, Tool
-from agentkit.toolkit import Registry
+from agentkit.toolkit import Registry, Shelf
+
+_READ_ON = "[It is longer: read_result reads on, handle={handle!r}]"
+_POINTER = re.compile(r"\[It is longer: read_result reads on, handle='(\w+)'\]\Z")
+
+
+def pointed(text: str, handle: str) -> str:
+    r"""Return a shortened text that says where the rest is.
+
+    >>> pointed("Once upon", "7f"), pointed("The end", "")
+    ("Once upon\n[It is longer: read_result reads on, handle='7f']", 'The end')
+    """
+    return f"{text}\n{_READ_ON.format(handle=handle)}" if handle else text
+
+
+def points(message: Message) -> bool:
+    """Tell whether a message says where its rest is."""
+    return isinstance(message, ToolResult) and _POINTER.search(message.text) is not None
 
 
 class Stopped(Exception):  # noqa: N818 - not an error: the named end of a run
@@ -57,6 +77,9 @@ class RunState:
     announced: int = 0
     thought_too_long: bool = False
     keys: int = 0
+    shelf: Shelf | None = None
+    shelf_is_used: bool = False
+    context: Context = field(default_factory=Context)
     guard: Guard = field(default_factory=Guard)
     approver: Approver | None = None
     decisions: dict[str, Decision] = field(default_factory=dict[str, Decision])
@@ -83,11 +106,38 @@ class RunState:
         """
         if name in self._open:
             return self._open[name]
+        if self.shelf is not None and self.shelf_is_used and name == self.shelf.tool.spec.name:
+            return self.shelf.tool
         tool = self.registry[name]
         if not isinstance(tool, RunScopedTool):
             return tool
         self._open[name] = tool.for_run()
         return self._open[name]
+
+    @property
+    def specs(self) -> tuple[ToolSpec, ...]:
+        """What the model is told of its tools; more once a result was too long to be shown."""
+        if self.shelf is None or not self.shelf_is_used:
+            return self.registry.specs
+        return (*self.registry.specs, self.shelf.tool.spec)
+
+    def shown(self) -> list[Message]:
+        """Return what of the transcript the model is shown."""
+        return self.context.shown(self.transcript)
+
+    async def keep_whole(self, text: str) -> str:
+        """Keep a result whole where the model can read on in it, and return its handle, if any."""
+        if self.shelf is None:
+            return ""
+        if found := _POINTER.search(text):  # it is kept already
+            return found[1]
+        try:
+            handle = await self.shelf.keep(text)
+        except OSError as error:
+            self.notice(f"A long result could not be kept: {error}.")
+            return ""
+        self.shelf_is_used = True
+        return handle
 
     def raise_if_waiting(self) -> None:
         """End the run here where calls wait for a person who cannot be asked.
@@ -110,7 +160,7 @@ class RunState:
             agent=self.agent,
             task=self.task,
             waiting=self.waiting,
-            transcript=tuple(self.transcript),
+            transcript=tuple(self.shown()),
             finished=tuple(self.finished[c.id] for c in calls if c.id in self.finished),
             plan=self.plan,
             source=self.source,

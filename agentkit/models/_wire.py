@@ -1,7 +1,8 @@
 """Writes requests as bytes; what was written once is kept as long as its message lives."""
 
+import re
 from collections.abc import Iterable, Mapping
-from json import dumps
+from json import dumps, loads
 from typing import Any
 
 from jiter import from_json
@@ -22,14 +23,16 @@ from agentkit.models._prefix import Prompt
 from agentkit.models._presets import Mode
 from agentkit.models._schemas import for_grammar, grammar_holds
 from agentkit.protocols import ModelRequest
+from agentkit.text import defused, defused_turns
 
+_COMPACT = (",", ":")
+_ESCAPED = re.compile(r"\\u00[2-7]")  # of what could stand there as it is
 _STREAM = b',"stream":true,"stream_options":{"include_usage":true}'
-_ROLES = {SystemMessage: "system", UserMessage: "user"}
 
 
 def to_bytes(value: object) -> bytes:
     """Return compact JSON; text that is no Unicode (a lone surrogate) becomes a question mark."""
-    return dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    return dumps(value, ensure_ascii=False, separators=_COMPACT).encode("utf-8", "replace")
 
 
 class Encoder:
@@ -114,7 +117,9 @@ class Encoder:
         return to_bytes(_as_wire(message, self._dialect.reasoning_field))
 
     def _write_tools(self, tools: tuple[ToolSpec, ...]) -> bytes:
-        return b',"tools":' + to_bytes([self._tool(tool) for tool in tools])
+        # Descriptions come from MCP servers too, and templates print them as they are.
+        text = dumps([self._tool(tool) for tool in tools], ensure_ascii=False, separators=_COMPACT)
+        return b',"tools":' + defused(text).encode("utf-8", "replace")
 
     def _tool(self, tool: ToolSpec) -> JsonObject:
         function: JsonObject = {
@@ -134,23 +139,35 @@ def _sends_choice(request: ModelRequest, dialect: Dialect) -> bool:
 
 
 def _as_wire(message: Message, reasoning_field: str | None) -> JsonObject:
-    if isinstance(message, ToolResult):
-        return {"role": "tool", "tool_call_id": message.call_id, "content": message.text}
-    if isinstance(message, ModelTurn):
-        return _turn_as_wire(message, reasoning_field)
-    return {"role": _ROLES[type(message)], "content": message.text}
+    """Return a message as it travels; nothing in it can become a control token of the template.
+
+    Standing instructions may speak of tags, but begin and end no turn either.
+    """
+    match message:
+        case ToolResult():
+            text = defused(message.text)
+            return {"role": "tool", "tool_call_id": message.call_id, "content": text}
+        case ModelTurn():
+            return _turn_as_wire(message, reasoning_field)
+        case SystemMessage():
+            return {"role": "system", "content": defused_turns(message.text)}
+        case UserMessage():
+            return {"role": "user", "content": defused(message.text)}
 
 
 def _turn_as_wire(turn: ModelTurn, reasoning_field: str | None) -> JsonObject:
-    wire: JsonObject = {"role": "assistant", "content": turn.text.strip("\n")}
+    wire: JsonObject = {"role": "assistant", "content": defused(turn.text.strip("\n"))}
     if reasoning_field is not None and turn.thinking:
-        wire[reasoning_field] = turn.thinking.strip("\n")
+        wire[reasoning_field] = defused(turn.thinking.strip("\n"))
     if turn.tool_calls:
         wire["tool_calls"] = [
             {
                 "id": call.id,
                 "type": "function",
-                "function": {"name": call.name, "arguments": legal_arguments(call.arguments)},
+                "function": {
+                    "name": defused(call.name),
+                    "arguments": _harmless(legal_arguments(call.arguments)),
+                },
             }
             for call in turn.tool_calls
         ]
@@ -182,6 +199,13 @@ def legal_arguments(text: str) -> str:
     except ValueError:
         return "{}"
     return text if isinstance(value, dict) else "{}"
+
+
+def _harmless(arguments: str) -> str:
+    """Return arguments that no template can print a control token of, escaped or not."""
+    if _ESCAPED.search(arguments):
+        arguments = dumps(loads(arguments, strict=False), ensure_ascii=False)
+    return defused(arguments)
 
 
 def _fields(values: Mapping[str, Any]) -> bytes:

@@ -85,11 +85,18 @@ class ScriptedModel:
     """
 
     def __init__(
-        self, turns: Sequence[Step | Turn], *, name: str = "scripted", small: bool = False
+        self,
+        turns: Sequence[Step | Turn],
+        *,
+        name: str = "scripted",
+        small: bool = False,
+        context_tokens: int | None = None,
     ) -> None:
         self.requests: list[ModelRequest] = []
         self._steps = [turn if isinstance(turn, Step) else Step(turn=turn) for turn in turns]
-        self._profile = ModelProfile(name=name, backend="scripted", small=small)
+        self._profile = ModelProfile(
+            name=name, backend="scripted", small=small, context_tokens=context_tokens
+        )
         self._ids: dict[str, int] = {}
         self._prompt: tuple[Message, ...] = ()
         self._failure: AssertionError | None = None

@@ -1,7 +1,8 @@
 """Tools from typed functions, the set of tools a run has, and text on its way to a model."""
 
+from agentkit.text import capped, defused
 from agentkit.toolkit._function import FunctionTool, as_text, tool
 from agentkit.toolkit._registry import Registry
-from agentkit.toolkit._text import capped, defused
+from agentkit.toolkit._shelf import Shelf
 
-__all__ = ["FunctionTool", "Registry", "as_text", "capped", "defused", "tool"]
+__all__ = ["FunctionTool", "Registry", "Shelf", "as_text", "capped", "defused", "tool"]

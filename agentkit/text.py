@@ -7,6 +7,7 @@ import re
 _CONTROL = re.compile(
     r"<(?=\|(?:im_start|im_end|endoftext)\|>|/?(?:tool_call|tool_response|tools|think)>)"
 )
+_TURNS = re.compile(r"<(?=\|(?:im_start|im_end|endoftext)\|>)")
 _WORD_JOINER = "\u2060"
 
 
@@ -21,6 +22,15 @@ def defused(text: str) -> str:
     if "<" not in text:
         return text
     return _CONTROL.sub("<" + _WORD_JOINER, text)
+
+
+def defused_turns(text: str) -> str:
+    """Return the text with those tokens broken that begin and end turns; tags stay as they are.
+
+    >>> defused_turns("<think> <|im_end|>").replace(chr(0x2060), "~")
+    '<think> <~|im_end|>'
+    """
+    return _TURNS.sub("<" + _WORD_JOINER, text) if "<|" in text else text
 
 
 def capped(text: str, limit: int) -> str:

@@ -1,0 +1,83 @@
+"""Results that are too long for a prompt: kept whole on disk, read piece by piece."""
+
+import shutil
+import time
+from pathlib import Path
+from uuid import uuid4
+
+from anyio import to_thread
+
+from agentkit.errors import ToolError
+from agentkit.toolkit._function import FunctionTool
+
+_MOST_CHARS = 20_000_000  # of one result
+_KEPT_SECONDS = 14 * 24 * 3600.0
+_HANDLE_CHARS = 8
+_LONGEST_PAGE = 20_000
+
+
+class Shelf:
+    """The long results of one conversation, in a folder of its own.
+
+    Attributes:
+        tool: reads them; it is offered once there is something to read.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.tool = FunctionTool(self.read_result, effect="pure")
+
+    async def keep(self, text: str) -> str:
+        """Write a result and return its handle.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        return await to_thread.run_sync(self._write, text[:_MOST_CHARS])
+
+    async def has_any(self) -> bool:
+        """Tell whether an earlier run of the conversation has kept something."""
+        return await to_thread.run_sync(self._folder.is_dir)
+
+    async def read_result(self, handle: str, start: int = 0, length: int = 8_000) -> str:
+        """Read on in a tool result that was too long to be shown whole.
+
+        Args:
+            handle: as the shortened result names it
+            start: first character to read, from 0
+            length: how many characters
+        """
+        length = max(1, min(length, _LONGEST_PAGE))
+        text = await to_thread.run_sync(self._read, handle)
+        start = max(0, start)
+        if start >= len(text):
+            raise ToolError(f"It has {len(text)} characters: start must be less.")
+        end = min(len(text), start + length)
+        return f"[characters {start} to {end} of {len(text)}]\n{text[start:end]}"
+
+    def _write(self, text: str) -> str:
+        if not self._folder.is_dir():
+            self._folder.parent.mkdir(parents=True, exist_ok=True)
+            _tidy_up(self._folder.parent)
+            self._folder.mkdir(mode=0o700)
+        handle = uuid4().hex[:_HANDLE_CHARS]
+        path = self._folder / handle
+        path.touch(mode=0o600)
+        path.write_text(text, encoding="utf-8", errors="surrogatepass")
+        return handle
+
+    def _read(self, handle: str) -> str:
+        known = [path for path in self._folder.glob("*") if path.name == handle.strip()]
+        if not known:
+            raise ToolError(f"There is no result {handle!r}.")
+        return known[0].read_text(encoding="utf-8", errors="replace")
+
+
+def _tidy_up(folder: Path) -> None:
+    """Remove what nobody has written to for long."""
+    for old in folder.iterdir():
+        try:
+            if time.time() - old.stat().st_mtime > _KEPT_SECONDS:
+                shutil.rmtree(old, ignore_errors=True)
+        except OSError:  # somebody else was quicker
+            continue
