@@ -24,6 +24,7 @@ class RunStarted:
     agent: str = ""
     backend: str = ""
     conversation_id: str = ""
+    parent_run_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +147,28 @@ class NoticeGiven:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HandedOver:
+    """Another agent goes on with the run."""
+
+    kind: ClassVar[str] = "handover"
+    step: int
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NestedEvent:
+    """An event of a run that a tool of this run has begun."""
+
+    kind: ClassVar[str] = "nested"
+    step: int
+    call_id: str
+    run_id: str
+    agent: str
+    event: "Event"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunEnded:
     """A run is over; the last event, always."""
 
@@ -172,6 +195,8 @@ Event: TypeAlias = (
     | RetryScheduled
     | UsageReported
     | NoticeGiven
+    | HandedOver
+    | NestedEvent
     | RunEnded
 )
 """Everything a run can report."""
@@ -183,4 +208,8 @@ def as_record(event: Event) -> dict[str, Any]:
     >>> as_record(TextDelta(1, "hi"))
     {'event': 'text', 'step': 1, 'text': 'hi'}
     """
+    if isinstance(event, NestedEvent):
+        head = {"step": event.step, "call_id": event.call_id, "run_id": event.run_id}
+        inner = as_record(event.event)
+        return {"event": event.kind, **head, "agent": event.agent, "nested": inner}
     return {"event": event.kind, **asdict(event)}

@@ -4,7 +4,7 @@ Messages can be weakly referenced, so that an encoder may remember their bytes.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 JsonObject: TypeAlias = dict[str, Any]
@@ -31,11 +31,27 @@ class SystemMessage:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A picture for a model that sees: bytes of a file, or an address that the server can reach.
+
+    Attributes:
+        data: of a PNG, JPEG, WebP or GIF file.
+        media_type: of the data, such as "image/png".
+        url: instead of data.
+    """
+
+    data: bytes = field(default=b"", repr=False)
+    media_type: str = "image/png"
+    url: str = ""
+
+
 @dataclass(frozen=True, slots=True, weakref_slot=True)
 class UserMessage:
-    """Something a person said."""
+    """Something a person said, and showed."""
 
     text: str
+    images: tuple[Image, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)

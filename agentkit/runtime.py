@@ -151,6 +151,8 @@ class Runtime:
         policy: Policy | None = None,
         observers: Iterable[Observer] = (),
         approver: Approver | None = None,
+        description: str = "",
+        handoffs: Iterable[Agent] = (),
     ) -> Agent:
         """Return an agent with the runtime's tools and some of its own.
 
@@ -165,6 +167,8 @@ class Runtime:
             policy: the settings' where not given.
             observers: see every event, beside the trace.
             approver: asks a person about calls that want it; without one such a run pauses.
+            description: what it is good for, where another agent uses it.
+            handoffs: agents that it may hand a run over to.
 
         Raises:
             ConfigurationError: two of `tools` have one name, or a function has no types.
@@ -182,6 +186,8 @@ class Runtime:
             plan=self.settings.plan if plan is None else plan,
             observers=(*self.observers, *observers),
             approver=approver,
+            description=description,
+            handoffs=tuple(handoffs),
             results_dir=self.settings.state_dir / "results",
             call_in_loop=self.call_in_loop,
         )

@@ -12,7 +12,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from agentkit.cli._view import megabytes
+from agentkit.cli._view import line_of, megabytes
 from agentkit.events import (
     CallFinished,
     CallStarted,
@@ -31,6 +31,7 @@ from agentkit.trace.words import call_arguments, printable, shortened
 if TYPE_CHECKING:
     from agentkit.engine import Progress
 
+_LINE = 160
 _PREVIEW_LINES = 6  # of an answer that is being written
 _PHASES = {
     "plan": "planning",
@@ -141,6 +142,8 @@ class LiveView:
                 self._step = _Step(self._step.number, self._step.phase)
         elif isinstance(event, NoticeGiven):
             self._print(Text(f"• {printable(event.text)}", "yellow"))
+        elif line := line_of(event, _LINE):
+            self._print(Text(printable(line), "dim"))
 
     def _piece(self, event: ThinkingDelta | TextDelta) -> None:
         step = self._step = self._step or _Step(event.step)

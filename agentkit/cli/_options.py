@@ -59,6 +59,12 @@ Instructions: TypeAlias = Annotated[
     str, typer.Option(help="Standing orders for the model.", metavar="TEXT")
 ]
 Yes: TypeAlias = Annotated[bool, typer.Option("--yes", help="Make every call that wants approval.")]
+Images: TypeAlias = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--image", help="A picture for a model that sees; may be repeated.", metavar="FILE"
+    ),
+]
 Output: TypeAlias = Annotated[
     Literal["text", "json", "jsonl"],
     typer.Option(help="Answer alone, one JSON object, or events as they happen."),

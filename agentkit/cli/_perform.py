@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from agentkit.agent import Agent
     from agentkit.loop import PausedRun, Result, Run
     from agentkit.mcp import ServerState
-    from agentkit.messages import Decision
+    from agentkit.messages import Decision, Image
     from agentkit.protocols import Model
     from agentkit.runtime import Runtime
     from agentkit.settings import Settings
@@ -42,6 +42,7 @@ class Order:
 
     Attributes:
         model: used instead of the one of the settings.
+        images: shown to the model with the task.
         yes: every call that wants approval gets it.
         paused: a run to go on with, instead of a new one.
         decision: about the calls that it waits for.
@@ -54,6 +55,7 @@ class Order:
     quiet: bool = False
     verbose: bool = False
     model: "Model | None" = None
+    images: "tuple[Image, ...]" = ()
     yes: bool = False
     paused: "PausedRun | None" = None
     decision: "Decision" = False
@@ -141,7 +143,7 @@ async def _perform(
 
 def _started(agent: "Agent", order: Order, story: _Story) -> "AbstractAsyncContextManager[Run]":
     if order.paused is None:
-        return agent.start(order.task, when_done=story.end)
+        return agent.start(order.task, when_done=story.end, images=order.images)
     decisions = {request.call_id: order.decision for request in order.paused.waiting}
     return agent.start_resumed(order.paused, decisions, when_done=story.end)
 

@@ -4,9 +4,12 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 from agentkit.cli._terminal import is_plain, note
 from agentkit.events import (
+    ApprovalGiven,
     CallFinished,
     CallStarted,
     Event,
+    HandedOver,
+    NestedEvent,
     NoticeGiven,
     PlanMade,
     RetryScheduled,
@@ -152,6 +155,19 @@ def line_of(event: Event, most: int) -> str | None:  # noqa: PLR0911 - one line 
             return f"retry: attempt {event.attempt} in {event.delay_seconds:.1f} s: {event.reason}"
         case NoticeGiven():
             return f"note: {event.text}"
+        case _:
+            return _line_of_rare(event, most)
+
+
+def _line_of_rare(event: Event, most: int) -> str | None:
+    match event:
+        case ApprovalGiven():
+            return f"{'approved' if event.approved else 'refused'}: {event.name}"
+        case HandedOver():
+            return f"handed over: {event.before} to {event.after}"
+        case NestedEvent():
+            inner = line_of(event.event, most)
+            return None if inner is None else f"{event.agent} | {inner}"
         case _:
             return None
 

@@ -1,5 +1,6 @@
 """`agentkit run`: one task, one answer."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,12 +13,22 @@ from agentkit.errors import InvalidTaskError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from agentkit.messages import Image
+
+_PICTURES = {
+    b"\x89PNG\r\n\x1a\n": "image/png",
+    b"\xff\xd8\xff": "image/jpeg",
+    b"RIFF": "image/webp",
+    b"GIF8": "image/gif",
+}
+
 
 def run(
     task: Annotated[
         str | None, typer.Argument(help="What to do; - reads it from stdin.", metavar="TASK|-")
     ] = None,
     instructions: options.Instructions = "",
+    image: options.Images = None,
     base_url: options.BaseUrl = None,
     model: options.ModelName = None,
     weights: options.Weights = None,
@@ -44,6 +55,7 @@ def run(
     """
     with ending(verbose=verbose, tell=_teller(output)):
         asked = read_task(task)
+        images = tuple(map(read_image, image or ()))
     with ending(verbose=verbose):
         from agentkit.cli._perform import Order, perform
 
@@ -68,6 +80,7 @@ def run(
             quiet=quiet,
             verbose=verbose,
             yes=yes,
+            images=images,
         )
         raise SystemExit(perform(order).value)
 
@@ -84,6 +97,24 @@ def _teller(output: str) -> "Callable[[BaseException], None]":
             print_json({"event": "error", **as_error(error)})
 
     return tell
+
+
+def read_image(path: Path) -> "Image":
+    """Return the picture in a file; what kind it is, its first bytes tell.
+
+    Raises:
+        InvalidTaskError: it cannot be read, or is none.
+    """
+    from agentkit.messages import Image
+
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InvalidTaskError(f"--image {path}: {error.strerror}.") from error
+    for begins, kind in _PICTURES.items():
+        if data.startswith(begins) and (kind != "image/webp" or data[8:12] == b"WEBP"):
+            return Image(data, kind)
+    raise InvalidTaskError(f"--image {path}: it is no PNG, JPEG, WebP or GIF.")
 
 
 def read_task(given: str | None) -> str:

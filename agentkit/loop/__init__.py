@@ -5,8 +5,18 @@ It reaches models and tools through `agentkit.protocols` alone.
 
 from agentkit.loop._handle import Run
 from agentkit.loop._paused import PausedRun
-from agentkit.loop._result import Result
+from agentkit.loop._result import OutputT, Result
 from agentkit.loop._run import run_to_end
-from agentkit.loop._state import RunState
+from agentkit.loop._state import CURRENT_RUN, Output, RunState, Successor
 
-__all__ = ["PausedRun", "Result", "Run", "RunState", "run_to_end"]
+__all__ = [
+    "CURRENT_RUN",
+    "Output",
+    "OutputT",
+    "PausedRun",
+    "Result",
+    "Run",
+    "RunState",
+    "Successor",
+    "run_to_end",
+]

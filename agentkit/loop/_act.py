@@ -36,9 +36,9 @@ async def act(state: RunState, turn: ModelTurn, *, again: bool = False) -> list[
         state.finished.clear()
     prepared = [_prepare(state, turn, call) for call in turn.tool_calls]
     ready = [item for item in prepared if isinstance(item, Ready)]
-    allowed = ready[: max(0, state.policy.limits.calls - state.calls)]
+    allowed = ready[: state.calls_left]
     allowed = await approved(state, allowed)
-    state.calls += len(allowed)
+    state.spend_calls(len(allowed))
     done = await _run_all(state, allowed)
     state.raise_if_waiting()
     return [

@@ -13,7 +13,7 @@ from agentkit.errors import (
     ToolUnavailableError,
 )
 from agentkit.events import CallFinished, CallStarted
-from agentkit.loop._state import RunState, pointed
+from agentkit.loop._state import CURRENT_RUN, RunState, pointed
 from agentkit.messages import JsonObject, ToolCall, ToolResult
 from agentkit.protocols import CURRENT_CALL, CallContext, Tool
 from agentkit.resilience import abandoned, deadline, retrying, run_apart
@@ -117,6 +117,7 @@ class _Attempts:
         self._state.notice(f"{name}: {error} Attempt {attempt} follows in {delay:.1f} s.")
 
     async def _work(self) -> str:
+        CURRENT_RUN.set(self._state)
         CURRENT_CALL.set(
             CallContext(
                 run_id=self._state.run_id,

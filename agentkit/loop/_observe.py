@@ -52,5 +52,6 @@ def check_limits(state: RunState) -> None:
         raise Stopped("limit", f"The limit of {limits.steps} steps is reached.")
     if state.refused_calls:
         raise Stopped("limit", f"The limit of {limits.calls} tool calls is reached.")
-    if limits.tokens is not None and state.usage.total_tokens >= limits.tokens:
-        raise Stopped("limit", f"The limit of {limits.tokens} tokens is reached.")
+    if state.tokens_are_spent:
+        whose = "" if state.parent is None else ", of this run or one that it is a part of,"
+        raise Stopped("limit", f"The limit of {limits.tokens or 'the'} tokens{whose} is reached.")

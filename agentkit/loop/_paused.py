@@ -1,6 +1,7 @@
 """A run that waits for a person: all that it takes to go on, as JSON."""
 
 import json
+from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from agentkit.errors import InvalidTaskError
 from agentkit.messages import (
     ApprovalRequest,
+    Image,
     JsonObject,
     Message,
     ModelTurn,
@@ -95,23 +97,34 @@ def messages_as_json(messages: Iterable[Message]) -> list[JsonObject]:
     """Return messages as JSON has them.
 
     >>> messages_as_json([UserMessage("Hi")])
-    [{'role': 'user', 'text': 'Hi'}]
+    [{'role': 'user', 'text': 'Hi', 'images': []}]
     """
-    return [{"role": _ROLE_OF[type(message)], **asdict(message)} for message in messages]
+    return [{"role": _ROLE_OF[type(message)], **_fields_of(message)} for message in messages]
 
 
 def messages_from_json(records: Iterable[JsonObject]) -> tuple[Message, ...]:
     """Return the messages that `messages_as_json` has written.
 
     >>> messages_from_json(messages_as_json([UserMessage("Hi")]))
-    (UserMessage(text='Hi'),)
+    (UserMessage(text='Hi', images=()),)
     """
     return tuple(map(_message, records))
+
+
+def _fields_of(message: Message) -> JsonObject:
+    fields = asdict(message)
+    for image in fields.get("images", ()):
+        image["data"] = b64encode(image["data"]).decode()
+    return fields | {"images": list(fields["images"])} if "images" in fields else fields
 
 
 def _message(record: JsonObject) -> Message:
     fields = dict(record)
     kind = _ROLES[fields.pop("role")]
+    if kind is UserMessage:
+        fields["images"] = tuple(
+            Image(b64decode(one["data"]), one["media_type"], one["url"]) for one in fields["images"]
+        )
     if kind is ModelTurn:
         fields["tool_calls"] = tuple(ToolCall(**call) for call in fields["tool_calls"])
         fields["usage"] = Usage(**fields["usage"])

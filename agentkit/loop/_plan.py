@@ -124,7 +124,7 @@ async def _ask_once(
         if keeps:
             state.keep_unfinished(stream.text)
         raise
-    state.usage += turn.usage
+    state.spend(turn.usage)
     if keeps and not stream.cut:
         state.context.counted(request.messages, request.tools, turn.usage)
     seconds = anyio.current_time() - began

@@ -95,6 +95,7 @@ async def finish_turn(state: RunState, turn: ModelTurn, *, again: bool = False) 
         state.corrections = state.announced = 0
         state.thought_too_long = False
     observe(state, turn, results)
+    state.hand_over()
     if turn.problem:  # beside calls that could be read, one could not
         state.transcript.append(SystemMessage(turn.problem))
         state.notice(turn.problem)

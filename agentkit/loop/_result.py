@@ -1,14 +1,24 @@
 """What is left of a run."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic
 
 from agentkit.errors import AgentkitError, DeadlineExceededError
 from agentkit.loop._paused import PausedRun
 from agentkit.messages import Message, PlanStep, Stop, Usage
 
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    OutputT = TypeVar("OutputT", default=None)
+else:
+    from typing import TypeVar
+
+    OutputT = TypeVar("OutputT")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
+class Result(Generic[OutputT]):
     """How a run ended, and everything it knew by then.
 
     Attributes:
@@ -20,6 +30,8 @@ class Result:
         calls: tool calls that ran.
         usage: tokens over all steps.
         transcript: every message, always legal to continue from.
+        agent: name of the agent that was at work in the end.
+        output: the answer as a value, where the run was asked for a type and is done.
         shown: what of it the model was shown in the end: less, where all was too long.
         plan: the last plan, if there was one.
         error: what made the run fail; `None` unless `stop` is "failed".
@@ -39,6 +51,8 @@ class Result:
     plan: tuple[PlanStep, ...]
     error: AgentkitError | None
     seconds: float
+    agent: str = ""
+    output: OutputT | None = None
     shown: tuple[Message, ...] = ()
     paused: PausedRun | None = None
     abandoned: tuple[str, ...] = ()

@@ -6,14 +6,16 @@ from typing import TypeAlias
 import anyio
 
 from agentkit.errors import AgentkitError, DeadlineExceededError, ModelError
-from agentkit.events import RunEnded, RunStarted
+from agentkit.events import Event, NestedEvent, RunEnded, RunStarted
 from agentkit.loop._facts import gather_facts
 from agentkit.loop._outline import follow_outline
+from agentkit.loop._output import conform
 from agentkit.loop._plan import ask
 from agentkit.loop._pursue import finish_turn, pursue
 from agentkit.loop._result import Result
 from agentkit.loop._state import RunState, Stopped, points
 from agentkit.messages import Stop, SystemMessage
+from agentkit.protocols import CURRENT_CALL
 from agentkit.resilience import deadline
 
 Strategy: TypeAlias = Callable[[RunState], Awaitable[str]]
@@ -36,6 +38,8 @@ async def run_to_end(state: RunState, *, plan: bool) -> Result:
     A cancellation passes through, but not before the last event has been sent and the partial
     result stands in `state.result`.
     """
+    if state.parent is not None:
+        state.emit = _nested(state, state.parent, state.emit)
     strategy = choose_strategy(plan=plan, small=state.model.profile.small)
     state.emit(
         RunStarted(
@@ -46,6 +50,7 @@ async def run_to_end(state: RunState, *, plan: bool) -> Result:
             agent=state.agent,
             backend=state.model.profile.backend,
             conversation_id=state.conversation_id,
+            parent_run_id=state.parent.run_id if state.parent is not None else "",
         )
     )
     state.shelf_is_used = any(map(points, state.transcript))
@@ -62,6 +67,28 @@ async def run_to_end(state: RunState, *, plan: bool) -> Result:
     return end_run(state, stop, reason, error)
 
 
+def _nested(
+    state: RunState, parent: RunState, emit: Callable[[Event], None]
+) -> Callable[[Event], None]:
+    """Let the run that has begun this one see its events, too."""
+    call = CURRENT_CALL.get()
+    call_id = call.call_id if call is not None else ""
+
+    def both(event: Event) -> None:
+        emit(event)
+        parent.emit(
+            NestedEvent(
+                step=parent.steps,
+                call_id=call_id,
+                run_id=state.run_id,
+                agent=state.agent,
+                event=event,
+            )
+        )
+
+    return both
+
+
 def end_run(state: RunState, stop: Stop, reason: str, error: AgentkitError | None) -> Result:
     """Settle what is open, send the last event and return the result."""
     paused = state.paused() if stop == "approval" else None
@@ -69,6 +96,8 @@ def end_run(state: RunState, stop: Stop, reason: str, error: AgentkitError | Non
     seconds = state.seconds
     state.result = Result(
         run_id=state.run_id,
+        agent=state.agent,
+        output=state.output_value,
         text=state.answer,
         stop=stop,
         reason=reason,
@@ -107,7 +136,10 @@ async def _until_stopped(
             try:
                 if state.resumed:
                     await finish_turn(state, state.open_turn(), again=True)
-                state.answer = await strategy(state)
+                if state.output is None or len(state.registry) or state.resumed:
+                    state.answer = await strategy(state)
+                if state.output is not None:
+                    await conform(state, state.output)
             except Stopped as stopped:
                 await _close(state, stopped)
                 return stopped.stop, stopped.reason, None
@@ -121,8 +153,7 @@ async def _until_stopped(
 
 async def _close(state: RunState, stopped: Stopped) -> None:
     """Ask once more, without calls, for an answer from what is known by now."""
-    tokens = state.policy.limits.tokens
-    spent = tokens is not None and state.usage.total_tokens >= tokens
+    spent = state.tokens_are_spent
     if stopped.stop in {"cancelled", "approval"} or spent or not state.calls:
         return
     state.settle_open_calls(f"Not run: {stopped.reason}")

@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import Any
 
 import anyio
 
 from agentkit.errors import InvalidOutputError
-from agentkit.events import Event, NoticeGiven, Phase
+from agentkit.events import Event, HandedOver, NoticeGiven, Phase
 from agentkit.loop._context import Context
 from agentkit.loop._guard import Guard
 from agentkit.loop._paused import PausedRun
@@ -19,12 +21,13 @@ from agentkit.messages import (
     ModelTurn,
     PlanStep,
     Stop,
+    SystemMessage,
     ToolResult,
     ToolSpec,
     Usage,
 )
 from agentkit.policies import PhasedThinking, Policy, Thinking
-from agentkit.protocols import Approver, Model, OpenTool, RunScopedTool, Tool
+from agentkit.protocols import Approver, Model, Observer, OpenTool, RunScopedTool, Tool
 from agentkit.toolkit import Registry, Shelf
 
 _READ_ON = "[It is longer: read_result reads on, handle={handle!r}]"
@@ -54,6 +57,34 @@ class Stopped(Exception):  # noqa: N818 - not an error: the named end of a run
         self.reason = reason
 
 
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What the answer has to be: its schema, and how a text becomes a value.
+
+    Attributes:
+        schema: of a JSON object.
+        parse: raises a ValueError whose text tells the model what to mend.
+    """
+
+    schema: Mapping[str, Any]
+    parse: Callable[[str], Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Successor:
+    """An agent that goes on with a run: all that the run takes over of it."""
+
+    agent: str
+    description: str
+    model: Model
+    registry: Registry
+    standing: tuple[Message, ...]
+    policy: Policy
+    thinking: PhasedThinking
+    approver: Approver | None
+    observe: tuple[Observer, ...]
+
+
 @dataclass(slots=True, kw_only=True)
 class RunState:
     """Everything the steps of a run share. Only the run's own task changes it."""
@@ -77,6 +108,11 @@ class RunState:
     announced: int = 0
     thought_too_long: bool = False
     keys: int = 0
+    output: Output | None = None
+    output_value: Any = None
+    parent: "RunState | None" = None
+    depth: int = 0
+    successor: Successor | None = None
     shelf: Shelf | None = None
     shelf_is_used: bool = False
     context: Context = field(default_factory=Context)
@@ -191,6 +227,48 @@ class RunState:
             said = said.get(phase, "auto")
         return usual if said == "auto" else said
 
+    def spend(self, usage: Usage) -> None:
+        """Count tokens, also for the run whose tool has begun this one."""
+        self.usage += usage
+        if self.parent is not None:
+            self.parent.spend(usage)
+
+    def spend_calls(self, calls: int) -> None:
+        """Count calls, also for the run whose tool has begun this one."""
+        self.calls += calls
+        if self.parent is not None:
+            self.parent.spend_calls(calls)
+
+    @property
+    def calls_left(self) -> int:
+        """How many calls may be made."""
+        left = max(0, self.policy.limits.calls - self.calls)
+        return left if self.parent is None else min(left, self.parent.calls_left)
+
+    @property
+    def tokens_are_spent(self) -> bool:
+        """Whether this run, or one that it is a part of, has used up its tokens."""
+        tokens = self.policy.limits.tokens
+        spent = tokens is not None and self.usage.total_tokens >= tokens
+        return spent or (self.parent is not None and self.parent.tokens_are_spent)
+
+    def hand_over(self) -> None:
+        """Go on with the agent that a call of the last turn has named, if one has."""
+        successor = self.successor
+        if successor is None:
+            return
+        self.successor = None
+        self.emit(HandedOver(step=self.steps, before=self.agent, after=successor.agent))
+        first = 1 if self.transcript and isinstance(self.transcript[0], SystemMessage) else 0
+        self.transcript[:first] = successor.standing
+        if len(successor.standing) != first:  # places in the transcript have moved
+            self.context = Context()
+        self.context.forget_count()
+        self.agent, self.model, self.registry = successor.agent, successor.model, successor.registry
+        self.policy, self.thinking = successor.policy, successor.thinking
+        self.approver = successor.approver or self.approver
+        self.guard = Guard()
+
     def notice(self, text: str) -> None:
         """Report something worth knowing."""
         self.emit(NoticeGiven(step=self.steps, text=text))
@@ -241,3 +319,7 @@ class RunState:
         for tool in self._open.values():
             with anyio.move_on_after(10, shield=True):  # a closing tool may not hold up the run
                 await tool.aclose()
+
+
+CURRENT_RUN: ContextVar[RunState | None] = ContextVar("agentkit run", default=None)
+"""The run whose tool is at work."""

@@ -1,6 +1,7 @@
 """Writes requests as bytes; what was written once is kept as long as its message lives."""
 
 import re
+from base64 import b64encode
 from collections.abc import Iterable, Mapping
 from json import dumps, loads
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from jiter import from_json
 
 from agentkit.messages import (
+    Image,
     JsonObject,
     Message,
     ModelTurn,
@@ -152,7 +154,22 @@ def _as_wire(message: Message, reasoning_field: str | None) -> JsonObject:
         case SystemMessage():
             return {"role": "system", "content": defused_turns(message.text)}
         case UserMessage():
-            return {"role": "user", "content": defused(message.text)}
+            return {"role": "user", "content": _user_content(message)}
+
+
+def _user_content(message: UserMessage) -> str | list[JsonObject]:
+    text = defused(message.text)
+    if not message.images:
+        return text
+    pictures: list[JsonObject] = [
+        {"type": "image_url", "image_url": {"url": image.url or _data_url(image)}}
+        for image in message.images
+    ]
+    return [*pictures, {"type": "text", "text": text}]
+
+
+def _data_url(image: Image) -> str:
+    return f"data:{image.media_type};base64,{b64encode(image.data).decode()}"
 
 
 def _turn_as_wire(turn: ModelTurn, reasoning_field: str | None) -> JsonObject:

@@ -3,6 +3,16 @@
 from agentkit.text import capped, defused
 from agentkit.toolkit._function import FunctionTool, as_text, tool
 from agentkit.toolkit._registry import Registry
+from agentkit.toolkit._schema import compact_schema
 from agentkit.toolkit._shelf import Shelf
 
-__all__ = ["FunctionTool", "Registry", "Shelf", "as_text", "capped", "defused", "tool"]
+__all__ = [
+    "FunctionTool",
+    "Registry",
+    "Shelf",
+    "as_text",
+    "capped",
+    "compact_schema",
+    "defused",
+    "tool",
+]

@@ -18,6 +18,7 @@ from agentkit.events import (
     CallFinished,
     CallStarted,
     Event,
+    NestedEvent,
     RunStarted,
     StepStarted,
     UsageReported,
@@ -110,6 +111,8 @@ def _body(entry: Entry) -> str:
             return f'"step":{entry.step},"text":{encode_basestring(entry.text)}{extra}'
         case RunStarted():  # the process, so that a reader can tell a crash from a run under way
             return f'{to_json(entry).decode()[1:-1]},"pid":{os.getpid()}'
+        case NestedEvent():
+            return to_json(as_record(entry)).decode()[1:-1].partition(",")[2]
         case _:
             return to_json(entry).decode()[1:-1]
 

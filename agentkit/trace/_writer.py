@@ -11,7 +11,15 @@ from pathlib import Path
 import anyio
 from anyio.to_thread import run_sync
 
-from agentkit.events import Event, RetryScheduled, RunEnded, TextDelta, ThinkingDelta
+from agentkit.events import (
+    Event,
+    NestedEvent,
+    RetryScheduled,
+    RunEnded,
+    RunStarted,
+    TextDelta,
+    ThinkingDelta,
+)
 from agentkit.trace._files import TraceFiles
 from agentkit.trace._record import Entry, Joined, LineMaker
 from agentkit.trace._redact import Redactor, secrets_in
@@ -56,6 +64,8 @@ class TraceWriter:
         if isinstance(event, (TextDelta, ThinkingDelta)):
             self._keep(run_id, event)
             return
+        if isinstance(event, NestedEvent) and not isinstance(event.event, RunStarted):
+            return  # that run has a trace of its own
         if run_id in self._pieces:
             self._join(run_id, discarded=isinstance(event, RetryScheduled) and event.discard_text)
         self._waiting.append((run_id, time.time(), event))

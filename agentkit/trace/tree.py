@@ -92,6 +92,24 @@ class _Reader:
     def _on_notice(self, record: Record) -> None:
         self._branch(record).add(Text.assemble(("note ", "yellow"), printable(record["text"])))
 
+    def _on_approval(self, record: Record) -> None:
+        text = f"{record['name']}({self._short(call_arguments(record.get('arguments', {})))})"
+        self._branch(record).add(Text.assemble(("approval wanted ", "yellow"), text))
+
+    def _on_decision(self, record: Record) -> None:
+        said = ("approved ", "green") if record["approved"] else ("refused ", "red")
+        why = f": {printable(record['reason'])}" if record.get("reason") else ""
+        self._branch(record).add(Text.assemble(said, f"{record['name']}{why}"))
+
+    def _on_handover(self, record: Record) -> None:
+        text = printable(f"{record['before']} to {record['after']}")
+        self._branch(record).add(Text.assemble(("handed over ", "magenta"), text))
+
+    def _on_nested(self, record: Record) -> None:
+        branch = self._calls.get(record["call_id"]) or self._branch(record)
+        text = printable(f"{record['agent']}, run {record['run_id'][:8]}")
+        branch.add(Text.assemble(("agent ", "magenta"), text))
+
     def _on_unwritten(self, record: Record) -> None:
         text = printable(f"{record.get('of', 'event')}: {record.get('problem', '')}")
         self._branch(record).add(Text.assemble(("not written ", "yellow"), text))

@@ -315,3 +315,24 @@ def test_a_program_is_told_of_a_task_that_is_none(cli: Cli) -> None:
     assert said["error"]["message"] == "There is no task."
     outcome = cli("run", " ", "--output", "jsonl")
     assert json.loads(outcome.stdout)["kind"] == "InvalidTaskError"
+
+
+def test_a_picture_goes_along(cli: Cli, serve: Serve, empty_folder: Path) -> None:
+    server = serve([Answer(text="A cat.")])
+    (empty_folder / "cat").write_bytes(b"\x89PNG\r\n\x1a\n...")
+    assert cli("run", "What is it?", "--image", "cat", "-q", "--no-mcp").code == 0
+    kinds = [part["type"] for part in server.requests[0].body["messages"][-1]["content"]]
+    assert kinds == ["image_url", "text"]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"), [(b"%PDF", "it is no PNG"), (None, "No such file or directory")]
+)
+def test_what_is_no_picture_is_a_usage_error(
+    cli: Cli, empty_folder: Path, content: bytes | None, told: str
+) -> None:
+    if content is not None:
+        (empty_folder / "cat").write_bytes(content)
+    outcome = cli("run", "What is it?", "--image", "cat")
+    assert outcome.code == 2
+    assert told in outcome.stderr

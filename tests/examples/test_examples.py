@@ -172,7 +172,7 @@ def test_the_cron_job_says_when_a_limit_ended_the_run(
     serve(CLOCK)  # the same call for ever
     done = run_example("cron_job.py")
     assert (done.returncode, done.stdout) == (6, "")
-    assert done.stderr.startswith("loop: The same call had the same result")
+    assert done.stderr.startswith("loop: The calls of clock went in circles")
 
 
 def test_many_tasks_give_every_outcome_in_order(serve: "Serve", run_example: "RunExample") -> None:

@@ -4,24 +4,49 @@ import re
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack, cast
 from uuid import uuid4
 
 import anyio
 from anyio import from_thread
 
+from agentkit.agent._conversation import Conversation, without_thinking
+from agentkit.agent._delegate import AgentTool, HandOver
+from agentkit.agent._output import output_of
 from agentkit.errors import AgentkitError, InvalidTaskError
 from agentkit.events import Event
-from agentkit.loop import PausedRun, Result, Run, RunState, run_to_end
-from agentkit.messages import Decision, Message, ModelTurn, SystemMessage, UserMessage
+from agentkit.loop import CURRENT_RUN, PausedRun, Result, Run, RunState, Successor, run_to_end
+from agentkit.loop import OutputT as T
+from agentkit.messages import Decision, Image, Message, SystemMessage, UserMessage
 from agentkit.policies import PhasedThinking, Plan, Policy
 from agentkit.protocols import Approver, Model, Observer, Tool
 from agentkit.toolkit import FunctionTool, Registry, Shelf
 
+_DEEPEST = 5  # agents that use agents
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
+
+
+class RunOptions(TypedDict, total=False):
+    """What a run may be told beside its task.
+
+    Attributes:
+        history: earlier messages, as `Result.transcript` has them.
+        images: shown to the model with the task; it has to be one that sees.
+        thinking: overrides the agent's.
+        plan: overrides the agent's.
+        policy: overrides the agent's.
+        conversation_id: 32 characters that keep requests on one prefix cache.
+    """
+
+    history: Sequence[Message]
+    images: Iterable[Image]
+    thinking: PhasedThinking | None
+    plan: Plan | None
+    policy: Policy | None
+    conversation_id: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +63,8 @@ class Agent:
             stops with "approval", and `resume` goes on.
         results_dir: where tool results are kept whole that are too long to be shown; the model
             reads on in them with a tool. Without one they are cut.
+        description: what it is good for, where another agent uses it.
+        handoffs: agents that it may hand a run over to.
     """
 
     name: str
@@ -50,45 +77,37 @@ class Agent:
     observers: tuple[Observer, ...] = ()
     approver: Approver | None = None
     results_dir: Path | None = None
+    description: str = ""
+    handoffs: tuple["Agent", ...] = ()
     call_in_loop: Callable[..., Any] | None = None
 
     async def run(
-        self,
-        task: str,
-        *,
-        history: Sequence[Message] = (),
-        thinking: PhasedThinking | None = None,
-        plan: Plan | None = None,
-        policy: Policy | None = None,
-        conversation_id: str | None = None,
-    ) -> Result:
+        self, task: str, *, output_type: type[T] | None = None, **options: Unpack[RunOptions]
+    ) -> Result[T]:
         """Do a task and return how it ended; failing is a result too, not an exception.
 
         Args:
             task: what to do, in words.
-            history: earlier messages, as `Result.transcript` has them.
-            thinking: overrides the agent's.
-            plan: overrides the agent's.
-            policy: overrides the agent's.
-            conversation_id: 32 characters that keep requests on one prefix cache.
+            output_type: a pydantic model, or any type that pydantic knows: `Result.output` holds
+                the answer as one, checked.
+            options: see `RunOptions`.
 
         Raises:
             InvalidTaskError: the task is empty.
+            ConfigurationError: `output_type` has no JSON schema.
         """
-        state = self._begin(task, history, thinking, policy, conversation_id)
-        return await run_to_end(state, plan=self._plans(plan))
+        state = self._begin(task, output_type, options)
+        result = await run_to_end(state, plan=self._plans(options.get("plan")))
+        return cast("Result[T]", result)  # what the type has parsed
 
     @asynccontextmanager
     async def start(
         self,
         task: str,
         *,
-        history: Sequence[Message] = (),
-        thinking: PhasedThinking | None = None,
-        plan: Plan | None = None,
-        policy: Policy | None = None,
-        conversation_id: str | None = None,
-        when_done: Callable[[Result], None] = lambda _: None,
+        output_type: type[Any] | None = None,
+        when_done: Callable[[Result[Any]], None] = lambda _: None,
+        **options: Unpack[RunOptions],
     ) -> AsyncGenerator[Run]:
         """Begin a task in the background of this block; leaving the block early cancels it.
 
@@ -96,9 +115,11 @@ class Agent:
 
         Raises:
             InvalidTaskError: the task is empty.
+            ConfigurationError: `output_type` has no JSON schema.
         """
-        state = self._begin(task, history, thinking, policy, conversation_id)
-        async with _in_background(Run(state, plan=self._plans(plan)), when_done) as run:
+        state = self._begin(task, output_type, options)
+        run = Run(state, plan=self._plans(options.get("plan")))
+        async with _in_background(run, when_done):
             yield run
 
     async def resume(
@@ -169,41 +190,81 @@ class Agent:
                 hint="Use `await agent.run(...)`, or open the runtime with Runtime.open_sync().",
             ) from error
 
-    def conversation(self) -> "Conversation":
+    def conversation(self) -> Conversation:
         """Return a conversation that keeps its turns."""
         return Conversation(self)
 
+    def as_tool(self, *, name: str = "", description: str = "") -> AgentTool:
+        """Return a tool that gives this agent a task and returns its answer.
+
+        The run it makes ends with the deadline of the call, its tokens and calls count to the run
+        that has called it, and its events are seen there as `NestedEvent`.
+
+        Args:
+            name: the agent's where not given.
+            description: the agent's where not given.
+
+        Raises:
+            ConfigurationError: the name cannot be that of a tool.
+        """
+        return AgentTool(self, name or self.name, description or self.description)
+
+    def hand_over(self) -> Successor:
+        """Return what a run needs to go on with this agent instead of its own."""
+        return Successor(
+            standing=tuple(self._standing()),
+            policy=self.policy,
+            thinking=self.thinking,
+            observe=self.observers,
+            description=self.description,
+            **self._equipment(),
+        )
+
     def _plans(self, plan: Plan | None) -> bool:
         wanted = self.plan if plan is None else plan
-        return self.model.profile.small and len(self.registry) > 0 if wanted == "auto" else wanted
+        if wanted != "auto":
+            return wanted
+        return self.model.profile.small and len(self.registry) > 0 and not self.handoffs
 
-    def _begin(
-        self,
-        task: str,
-        history: Sequence[Message],
-        thinking: PhasedThinking | None,
-        policy: Policy | None,
-        conversation_id: str | None,
-    ) -> RunState:
-        if not task.strip():
+    def _begin(self, task: str, output_type: type[Any] | None, options: RunOptions) -> RunState:
+        images = tuple(options.get("images") or ())
+        if not task.strip() and not images:
             raise InvalidTaskError("The task is empty.", hint="Say what to do, in words.")
         run_id = uuid4().hex
+        conversation_id = options.get("conversation_id") or run_id
+        history = options.get("history") or ()
         past = [entry for entry in history if not isinstance(entry, SystemMessage)]
-        standing = [SystemMessage(self.instructions)] if self.instructions else []
+        thinking = options.get("thinking")
         return RunState(
             run_id=run_id,
-            conversation_id=conversation_id or run_id,
+            conversation_id=conversation_id,
             task=task,
-            model=self.model,
-            registry=self.registry,
-            policy=policy or self.policy,
+            **self._equipment(),
+            policy=options.get("policy") or self.policy,
             thinking=self.thinking if thinking is None else thinking,
-            transcript=[*standing, *without_thinking(past), UserMessage(task)],
+            transcript=[
+                *self._standing(),
+                *without_thinking(past),
+                UserMessage(task, images=images),
+            ],
             emit=_to_observers(run_id, self.observers),
-            agent=self.name,
-            approver=self.approver,
-            shelf=self._shelf(conversation_id or run_id),
+            shelf=self._shelf(conversation_id),
+            output=None if output_type is None else output_of(output_type),
+            **_inherited(),
         )
+
+    def _equipment(self) -> dict[str, Any]:
+        """Return what a run has of its agent, and takes over where it is handed over."""
+        tools = [HandOver(agent.hand_over()) for agent in self.handoffs]
+        return {
+            "agent": self.name,
+            "model": self.model,
+            "registry": Registry([*self.registry, *tools]) if tools else self.registry,
+            "approver": self.approver,
+        }
+
+    def _standing(self) -> list[Message]:
+        return [SystemMessage(self.instructions)] if self.instructions else []
 
     def _shelf(self, conversation_id: str) -> Shelf | None:
         if self.results_dir is None:
@@ -228,14 +289,11 @@ class Agent:
             run_id=paused.run_id,
             conversation_id=paused.conversation_id,
             task=paused.task,
-            model=self.model,
-            registry=self.registry,
+            **self._equipment(),
             policy=policy or self.policy,
             thinking=self.thinking if thinking is None else thinking,
             transcript=list(paused.transcript),
             emit=_to_observers(paused.run_id, self.observers),
-            agent=self.name,
-            approver=self.approver,
             decisions=dict(decisions),
             shelf=self._shelf(paused.conversation_id),
             finished={result.call_id: result for result in paused.finished},
@@ -248,6 +306,7 @@ class Agent:
             found=list(paused.found),
             earlier_seconds=paused.seconds,
             resumed=True,
+            **_inherited(),
         )
 
 
@@ -265,74 +324,6 @@ async def _in_background(run: Run, when_done: Callable[[Result], None]) -> Async
             only = problems.exceptions[0]
             raise only from only.__cause__
         raise
-
-
-class Conversation:
-    """Turns with one agent: each run continues where the last one ended.
-
-    Thinking is dropped from turns that are over, as Qwen3 asks.
-    """
-
-    def __init__(self, agent: Agent) -> None:
-        self.agent = agent
-        self.id = uuid4().hex
-        self.messages: tuple[Message, ...] = ()
-
-    async def run(self, task: str, **options: Any) -> Result:
-        """Continue with a task; takes what `Agent.run` takes but `history`.
-
-        Raises:
-            InvalidTaskError: the task is empty.
-        """
-        result = await self.agent.run(
-            task, history=self.messages, conversation_id=self.id, **options
-        )
-        self._keep(result)
-        return result
-
-    @asynccontextmanager
-    async def start(self, task: str, **options: Any) -> AsyncGenerator[Run]:
-        """Continue with a task in the background of this block, as `Agent.start` does.
-
-        Raises:
-            InvalidTaskError: the task is empty.
-        """
-        async with self.agent.start(
-            task,
-            history=self.messages,
-            conversation_id=self.id,
-            when_done=self._keep,
-            **options,
-        ) as run:
-            yield run
-
-    def run_sync(self, task: str, **options: Any) -> Result:
-        """Continue from code that is not async, as `Agent.run_sync` does.
-
-        Raises:
-            AgentkitError: called in the thread of the runtime's own loop.
-        """
-        result = self.agent.run_sync(
-            task, history=self.messages, conversation_id=self.id, **options
-        )
-        self._keep(result)
-        return result
-
-    def _keep(self, result: Result) -> None:
-        kept = (m for m in result.shown if not isinstance(m, SystemMessage))
-        self.messages = tuple(without_thinking(kept))
-
-
-def without_thinking(messages: Iterable[Message]) -> list[Message]:
-    """Return the messages with the thinking of model turns dropped.
-
-    >>> without_thinking([ModelTurn(text="4", thinking="2 and 2")])[0].thinking
-    ''
-    """
-    return [
-        replace(entry, thinking="") if isinstance(entry, ModelTurn) and entry.thinking else entry
-        for entry in messages
-    ]
 
 
 def as_tools(tools: Iterable[Tool | Callable[..., Any]]) -> list[Tool]:
@@ -353,3 +344,15 @@ def _to_observers(run_id: str, observers: tuple[Observer, ...]) -> Callable[[Eve
             observer.observe(run_id, event)
 
     return emit
+
+
+def _inherited() -> dict[str, Any]:
+    """Return what a run has of the run whose tool has begun it, if one has."""
+    parent = CURRENT_RUN.get()
+    if parent is None:
+        return {}
+    if parent.depth >= _DEEPEST:
+        raise InvalidTaskError(
+            f"Agents that use agents are {_DEEPEST} deep: no further run begins."
+        )
+    return {"parent": parent, "depth": parent.depth + 1}

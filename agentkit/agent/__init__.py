@@ -1,0 +1,7 @@
+"""What people hold: agents, and conversations with them."""
+
+from agentkit.agent._agent import Agent, RunOptions, as_tools
+from agentkit.agent._conversation import Conversation, without_thinking
+from agentkit.agent._delegate import AgentTool
+
+__all__ = ["Agent", "AgentTool", "Conversation", "RunOptions", "as_tools", "without_thinking"]
