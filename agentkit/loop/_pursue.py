@@ -42,7 +42,7 @@ async def pursue_turn(state: RunState) -> str | None:
 
 async def _settle(state: RunState, turn: ModelTurn) -> str | None:
     """Do what a turn asks for; return its text if it is the answer."""
-    if turn.text.strip():
+    if turn.text.strip() and not turn.problem:
         state.answer = turn.text
     if turn.tool_calls:
         await take_turn(state, turn)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from agentkit.errors import ContextOverflowError, ModelRequestError
+from agentkit.errors import ContextOverflowError, ModelRequestError, TruncatedStreamError
 from agentkit.messages import Finish, JsonObject, ModelTurn, ToolCall, Usage
 from agentkit.models._calls import as_written, read_calls
 from agentkit.models._dialects import Dialect
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _MARGIN = 8  # tokens, between what is counted here and what the server may add
 _LEAST_SHARE = 8  # of the context: with less room, a thought would leave none for the answer
 _LOST_TOKENS, _LOST_SHARE = 4, 20  # tags, spaces and escapes that a server writes in its own way
+_ENDING = (0, 1)  # the token that ends a turn is counted and not seen; where effects are at stake
 
 _FINISHES: dict[str, Finish] = {
     "tool_calls": "tool_calls",
@@ -106,6 +107,11 @@ class ServerModel:
         asked = _Asked(await self._fitted(request, mode, prompt), mode, prompt)
         builder = TurnBuilder(emit, self._endpoint.base_url)
         await self._send(asked, builder, streams=True)
+        if builder.finish == "abort":
+            raise TruncatedStreamError(
+                f"Model server {self._endpoint.base_url} aborted the answer after "
+                f"{len(builder.text) + len(builder.thinking)} characters."
+            )
         reading = self._read(builder, request)
         if usage := reading.turn.usage.prompt_tokens:
             self._watch.counted(request.conversation_id, prompt, usage)
@@ -156,7 +162,12 @@ class ServerModel:
         calls = [(call.name, call.arguments) for call in builder.calls]
         text = written_by_model(builder.thinking, builder.text, calls)
         came = await self._count(self._encoder.counting_text(text))
-        return came is not None and written - came > _LOST_TOKENS + written // _LOST_SHARE
+        if came is None:
+            return False
+        pure = {tool.name for tool in asked.request.tools if tool.effect == "pure"}
+        if all(name in pure for name, _ in calls):
+            return written - came > _LOST_TOKENS + written // _LOST_SHARE
+        return written - came not in _ENDING
 
     async def _count(self, body: bytes) -> int | None:
         """Return the tokens that the server counts; `None` if it does not, or not now."""
@@ -214,7 +225,7 @@ class ServerModel:
             turn = _turn(builder, kind, read.calls, read.problem)
             if is_leftover(turn.text):
                 turn = replace(turn, text="")
-            return _Reading(turn, read.lost)
+            return _with_stranded(turn, schemas, lost=read.lost)
         offered = schemas if request.tool_choice != "none" and request.schema is None else {}
         return _rescued(_turn(builder, "stop"), offered)
 
@@ -297,6 +308,22 @@ def _rescued(turn: ModelTurn, schemas: Mapping[str, Mapping[str, Any]]) -> _Read
     names = ", ".join(call.name for call in found.calls)
     notice = f"Found a call of {names} in the model's text; the server had not recognised it."
     return _Reading(replace(turn, tool_calls=found.calls, finish="tool_calls"), notice=notice)
+
+
+def _with_stranded(
+    turn: ModelTurn, schemas: Mapping[str, Mapping[str, Any]], *, lost: bool
+) -> _Reading:
+    """Return a turn with the calls that the parser has left in the text beside those it has read."""
+    found = rescue(turn.text, schemas) if turn.tool_calls else None
+    if found is None:
+        return _Reading(turn, lost)
+    known = {(call.name, call.arguments) for call in turn.tool_calls}
+    more = tuple(call for call in found.calls if (call.name, call.arguments) not in known)
+    problem = " ".join(part for part in (turn.problem, found.problem) if part)
+    turn = replace(turn, text=found.rest, tool_calls=(*turn.tool_calls, *more), problem=problem)
+    names = ", ".join(call.name for call in more)
+    notice = f"Found a call of {names} in the model's text, beside others." if more else ""
+    return _Reading(turn, lost, notice)
 
 
 def _silent(_kind: str, _text: str, /) -> None:

@@ -37,6 +37,9 @@ When you have what you need: {"answer": <your answer to the user>}
 Never make up what a tool can tell you."""
 
 
+_CALL = "<tool_call>"  # in Qwen's own way, where the server does not hold answers to a schema
+
+
 class GuidedModel:
     """Asks another model for one JSON object a step, and reads calls and answers from it.
 
@@ -151,7 +154,7 @@ def _read(turn: ModelTurn, kit: _Kit, shown: str) -> ModelTurn:
     found = rescue(turn.text, kit.schemas)
     if found is not None and found.calls:
         return replace(turn, text=found.rest, tool_calls=found.calls, finish="tool_calls")
-    if not turn.text.lstrip().startswith("{"):
+    if not (turn.text.lstrip().startswith("{") or _CALL in turn.text):
         return turn  # the server does not hold answers to a schema: plain text is an answer
     problem = f"Your reply is not one of the allowed JSON objects: {turn.text[:200]}. {_HOW}"
     return replace(turn, problem=problem)

@@ -21,6 +21,7 @@ _MARKS = (_OPEN, _FUNCTION, "```", '"name"', '"arguments"', '"parameters"')
 _FENCE = re.compile(r"```[\w-]*[ \t]*\n?\s*(?=[{\[])")
 _LINE = re.compile(r"^[ \t]*(?=[{\[])", re.MULTILINE)
 _LEAK = re.compile(r'\A\s*"?,?\s*"(?:arguments|parameters)"\s*:\s*\{')
+_THOUGHT = re.compile(r"<think>(.*?)</think>", re.DOTALL)
 _STRAY_THINK = re.compile(r"</think>[ \t]*(?:\n|\Z)")
 _STRAY_END = re.compile(r"\s*</tool_call>\s*\Z")
 _BRACES = re.compile(r"\A[\s}]*\Z")
@@ -79,6 +80,9 @@ def tidy(text: str, thinking: str) -> tuple[str, str]:
     >>> tidy("so be it.\n</think>\n\nYes.", "Hm,")
     ('Yes.', 'Hm,\nso be it.')
     """
+    for block in _THOUGHT.findall(text):  # a second thought
+        thinking = "\n".join(part for part in (thinking, block.strip("\n")) if part)
+    text = _THOUGHT.sub("", text).strip("\n") if "<think>" in text else text
     opened = text.startswith("<think>")
     found = _STRAY_THINK.search(text) if "</think>" in text else None
     if found is not None:
