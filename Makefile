@@ -9,7 +9,8 @@ SGLANG_MODEL ?=
 TASK ?= What time is it in Tokyo, and what is 2 to the power of 100?
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: agent test test-sglang check setup weights format lock bench clean
+# make chaos: many runs while everything goes wrong.
+.PHONY: agent test test-sglang chaos check setup weights format lock bench clean
 
 agent: setup
 	@$(BIN)/agentkit run "$(TASK)"
@@ -29,6 +30,12 @@ $(VENV)-sglang/.installed: tests/sglang/requirements.txt
 	@$(VENV)-sglang/bin/python -m pip install --quiet --disable-pip-version-check -r tests/sglang/requirements.txt
 	@$(VENV)-sglang/bin/python -m pip install --quiet --disable-pip-version-check --no-deps sglang==0.5.23
 	@touch $@
+
+# Ten seeds of the storm, and docs/faults.md written anew. SEED=7 SEEDS=1 repeats one.
+SEEDS ?= 10
+SEED ?= 1
+chaos: setup
+	AGENTKIT_TEST_SEED=$(SEED) AGENTKIT_TEST_SEEDS=$(SEEDS) AGENTKIT_TEST_WRITE_FAULTS=1 $(BIN)/pytest -q -s tests/chaos
 
 check: setup
 	$(BIN)/ruff format --check --quiet

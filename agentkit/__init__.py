@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         RunStarted,
         StepStarted,
         TextDelta,
+        TextReplaced,
         ThinkingDelta,
         UsageReported,
     )
@@ -53,6 +54,7 @@ __all__ = [
     "StepStarted",
     "SystemMessage",
     "TextDelta",
+    "TextReplaced",
     "ThinkingDelta",
     "Timeouts",
     "ToolCall",
@@ -79,6 +81,7 @@ _HOMES = {
         "RunStarted",
         "StepStarted",
         "TextDelta",
+        "TextReplaced",
         "ThinkingDelta",
         "UsageReported",
     ),

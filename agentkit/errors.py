@@ -173,7 +173,7 @@ class UnknownToolError(ToolError):
 class ToolUnavailableError(ToolError):
     """A tool could not be reached, and has done nothing.
 
-    A tool may raise it: the call is repeated if the effect of the tool allows that.
+    A tool may raise it: the call is repeated, whatever its effect.
     """
 
 

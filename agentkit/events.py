@@ -64,6 +64,15 @@ class TextDelta:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class TextReplaced:
+    """What this step has streamed as text was not meant as such: `text` is what there is of it."""
+
+    kind: ClassVar[str] = "replaced"
+    step: int
+    text: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApprovalAsked:
     """A call waits for a person."""
@@ -188,6 +197,7 @@ Event: TypeAlias = (
     | StepStarted
     | ThinkingDelta
     | TextDelta
+    | TextReplaced
     | ApprovalAsked
     | ApprovalGiven
     | CallStarted

@@ -56,8 +56,9 @@ class Traffic:
         concurrency: requests at the same time, the others wait in a queue; what the server says
             of itself where `None`.
         retry_budget: failures in a row that may be repeated, or as many as the most requests that
-            were under way at once; then requests fail at once.
-        retry_share: what each success gives back to it.
+            were there at once, under way or waiting; then requests fail at once.
+        retry_share: what each success gives back to it. A busy server's 503 costs two, so half of
+            one lets a run live with one failure in three; the breaker sees to more than that.
         breaker_share: share of failures from which on the server is left alone.
         breaker_volume: outcomes it takes to tell.
         breaker_window: seconds that an outcome counts.
@@ -66,7 +67,7 @@ class Traffic:
 
     concurrency: int | None = None
     retry_budget: int = 10
-    retry_share: float = 0.1
+    retry_share: float = 0.5
     breaker_share: float = 0.5
     breaker_volume: int = 20
     breaker_window: float = 30.0

@@ -23,6 +23,7 @@ from agentkit.events import (
     RunEnded,
     StepStarted,
     TextDelta,
+    TextReplaced,
     ThinkingDelta,
     UsageReported,
 )
@@ -140,6 +141,8 @@ class LiveView:
             self._print(Text(wait + printable(event.reason), "yellow"))
             if self._step is not None:
                 self._step = _Step(self._step.number, self._step.phase)
+        elif isinstance(event, TextReplaced) and self._step is not None:
+            self._step.text = [event.text]
         elif isinstance(event, NoticeGiven):
             self._print(Text(f"• {printable(event.text)}", "yellow"))
         elif line := line_of(event, _LINE):

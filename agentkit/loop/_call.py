@@ -44,15 +44,9 @@ async def run_call(state: RunState, item: Ready) -> ToolResult:
     state.keys += 1
     attempts = _Attempts(state, item, f"{state.run_id}:{state.keys}")
     try:
-        if spec.effect == "once":
-            text, ok = await attempts.next(), True
-        else:
-            text, ok = (
-                await retrying(
-                    state.policy.tool_retry, attempts.next, attempts.announce, _may_be_repeated
-                ),
-                True,
-            )
+        worth = _never_done if spec.effect == "once" else _does_no_harm
+        text = await retrying(state.policy.tool_retry, attempts.next, attempts.announce, worth)
+        ok = True
     except OutcomeUnknownError as error:
         text, ok = str(error), False
         if spec.effect == "once" and _UNKNOWN not in text and "unknown" not in text:
@@ -133,7 +127,11 @@ class _Attempts:
         self._state.notice(f"{name} does not stop when it is told to: it is left to itself.")
 
 
-def _may_be_repeated(error: AgentkitError) -> bool:
+def _never_done(error: AgentkitError) -> bool:
+    return isinstance(error, ToolUnavailableError)
+
+
+def _does_no_harm(error: AgentkitError) -> bool:
     return isinstance(error, OutcomeUnknownError | ToolUnavailableError)
 
 

@@ -14,6 +14,7 @@ from agentkit.events import (
     RetryScheduled,
     StepStarted,
     TextDelta,
+    TextReplaced,
     ThinkingDelta,
     UsageReported,
 )
@@ -124,6 +125,8 @@ async def _ask_once(
         if keeps:
             state.keep_unfinished(stream.text)
         raise
+    if stream.has_spoken and not stream.cut and stream.text != turn.text:
+        state.emit(TextReplaced(state.steps, turn.text))  # a tag that leaked, a call as text
     state.spend(turn.usage)
     if keeps and not stream.cut:
         state.context.counted(request.messages, request.tools, turn.usage)
@@ -156,6 +159,10 @@ class _Stream:
     @property
     def text(self) -> str:
         return "".join(self._texts)
+
+    @property
+    def has_spoken(self) -> bool:
+        return bool(self._texts)
 
     def cut_turn(self) -> ModelTurn:
         """Return what there is of a turn that was cut; nobody has told its tokens."""

@@ -65,8 +65,9 @@ def error_from_stream(error: object, base_url: str) -> ModelError:
 
 def unavailable(error: BaseException, base_url: str) -> ModelUnavailableError:
     """Return the error of a connection that could not be made or broke before an answer."""
-    reasons = [str(cause) for cause in causes(error) if str(cause)]
-    reason = reasons[-1] if reasons else type(error).__name__
+    # aiohttp's own text for a lost connection is the object it was reading when that happened.
+    reasons = [said for cause in causes(error) if (said := str(cause)) and said[0] != "<"]
+    reason = reasons[-1] if reasons else "the connection was closed"
     return ModelUnavailableError(
         f"No answer from the model server at {base_url}: {_tidy(reason)}",
         hint="Is the server running, and is the base URL right? `agentkit doctor` checks both.",

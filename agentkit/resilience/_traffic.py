@@ -131,9 +131,10 @@ class TrafficControl:
 
     def _take_turn(self) -> None:
         self._running += 1
-        if self._running > self._most:  # each request under way may be repeated once
-            self._tokens += self._running - self._most
-            self._most = self._running
+        here = self._running + len(self._queue)
+        if here > self._most:  # each request that is here may be repeated once
+            self._tokens += here - self._most
+            self._most = here
 
     def _leave(self) -> None:
         self._running -= 1

@@ -18,6 +18,7 @@ from agentkit.events import (
     RunEnded,
     RunStarted,
     TextDelta,
+    TextReplaced,
     ThinkingDelta,
 )
 from agentkit.trace._files import TraceFiles
@@ -39,6 +40,13 @@ class _Pieces:
     thinking_at: float = 0.0
     text: list[str] = field(default_factory=list[str])
     text_at: float = 0.0
+
+
+def _discards(event: Event) -> bool:
+    """Tell whether what has been streamed of the step's text is thrown away."""
+    return isinstance(event, TextReplaced) or (
+        isinstance(event, RetryScheduled) and event.discard_text
+    )
 
 
 class TraceWriter:
@@ -67,7 +75,7 @@ class TraceWriter:
         if isinstance(event, NestedEvent) and not isinstance(event.event, RunStarted):
             return  # that run has a trace of its own
         if run_id in self._pieces:
-            self._join(run_id, discarded=isinstance(event, RetryScheduled) and event.discard_text)
+            self._join(run_id, discarded=_discards(event))
         self._waiting.append((run_id, time.time(), event))
         if not self._awake:
             self._awake = True

@@ -72,6 +72,10 @@ class _Reader:
     def _on_text(self, record: Record) -> None:
         self._branch(record).add(_said("text", self._short(record["text"]), record, ""))
 
+    def _on_replaced(self, record: Record) -> None:
+        if record["text"]:
+            self._on_text(record)
+
     def _on_call(self, record: Record) -> None:
         arguments = self._short(call_arguments(record.get("arguments", {})))
         label = Text.assemble((record["name"], "cyan"), f"({arguments})")
@@ -127,7 +131,7 @@ def _head(first: Record) -> Text:
 
 
 def _said(what: str, text: str, record: Record, style: str) -> Text:
-    thrown = " (thrown away by a retry)" if record.get("discarded") else ""
+    thrown = " (thrown away)" if record.get("discarded") else ""
     return Text.assemble((f"{what}{thrown}: ", "dim"), (text, style))
 
 

@@ -92,10 +92,13 @@ async def test_an_error_that_a_tool_tells_is_not_repeated(make_agent: MakeAgent)
     assert asked == [1]
 
 
-async def test_what_never_arrived_is_repeated_only_by_effect(make_agent: MakeAgent) -> None:
+@pytest.mark.parametrize("effect", ["pure", "once"])
+async def test_what_has_done_nothing_is_repeated_whatever_its_effect(
+    make_agent: MakeAgent, effect: Effect
+) -> None:
     asked: list[int] = []
 
-    @tool(effect="idempotent")
+    @tool(effect=effect)
     async def send() -> str:
         """Send."""
         asked.append(1)
