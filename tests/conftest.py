@@ -1,11 +1,16 @@
 """What every test is held to: no blocking call in the loop, and nothing left behind."""
 
+import asyncio
+import functools
 import gc
+import inspect
 import os
+import tempfile
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -39,11 +44,47 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
     return folder
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
+    """Let an async test end with a look at what it has left in its loop."""
+    yield
+    test = getattr(item, "obj", None)
+    if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(test):
+        item.obj = _without_tasks_left(test)
+
+
+def _without_tasks_left(test: Callable[..., Coroutine[Any, Any, None]]) -> Any:
+    @functools.wraps(test)
+    async def looked_at(**arguments: Any) -> None:
+        before = asyncio.all_tasks()
+        await test(**arguments)
+        for _ in range(40):  # a server's handler may see a moment later that its client has gone
+            if not _tasks_since(before):
+                return
+            await asyncio.sleep(0.05)
+        raise AssertionError(f"left behind: {sorted(map(str, _tasks_since(before)))}")
+
+    return looked_at
+
+
+def _tasks_since(before: set[asyncio.Task[Any]]) -> set[asyncio.Task[Any]]:
+    """Return the tasks that are new, but for the one that ends anyio's processes with the loop."""
+    new = asyncio.all_tasks() - before
+    return {task for task in new if task.get_name() != "AnyIO process pool shutdown task"}
+
+
 @pytest.fixture(autouse=True)
-def nothing_left_behind() -> Iterator[None]:
-    """Fail a test that leaves a thread, a child process or an open file."""
+def nothing_left_behind(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """Fail a test that leaves a thread, a child process, an open file or a temporary folder."""
+    folder = tmp_path_factory.mktemp("t")
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr(tempfile, "tempdir", None)
     before = _held()
     yield
+    temporary = [path.name for path in folder.iterdir()]
+    assert not temporary, f"left behind in the temporary folder: {temporary}"
     left = _held() - before
     if left:  # what only the collector can close is closed now; anything else is a leak
         gc.collect()
@@ -121,7 +162,8 @@ def _held() -> set[str]:
             files.add(f"file {entry.name}: {entry.readlink()}")
         except OSError:
             continue  # the folder's own descriptor
-    return threads | files | _children()
+    shared = {f"shared memory {path.name}" for path in Path("/dev/shm").glob("*")}
+    return threads | files | shared | _children()
 
 
 def _children() -> set[str]:

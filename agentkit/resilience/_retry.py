@@ -2,9 +2,12 @@
 
 import random
 from collections.abc import Awaitable, Callable
+from functools import partial
+from math import inf
 from typing import TypeAlias, TypeVar
 
 import anyio
+from anyio.lowlevel import checkpoint
 from tenacity import (
     AsyncRetrying,
     RetryCallState,
@@ -43,8 +46,9 @@ async def retrying(
     Raises:
         AgentkitError: not worth repeating, attempts used up, or no time left to wait.
     """
+    attempt = partial(_unless_cancelled, ask)
     try:
-        return await ask()  # nearly always enough; tenacity costs more than the rest of a step
+        return await attempt()  # nearly always enough; tenacity costs more than the rest of a step
     except AgentkitError as error:
         if not (worth(error) and policy.attempts > 1 and _fits(error.retry_after or 0.0)):
             raise
@@ -54,7 +58,7 @@ async def retrying(
     async def again() -> T:
         if pending:  # the first attempt has been made above: replay its outcome to tenacity
             raise pending.pop()
-        return await ask()
+        return await attempt()
 
     delays: dict[int, float] = {}
 
@@ -80,6 +84,16 @@ async def retrying(
         reraise=True,
     )
     return await retries(again)
+
+
+async def _unless_cancelled(ask: Callable[[], Awaitable[T]]) -> T:
+    """Await `ask()`; where it fails while the caller is being cancelled, that comes first."""
+    try:
+        return await ask()
+    except AgentkitError:
+        if anyio.current_effective_deadline() == -inf:
+            await checkpoint()
+        raise
 
 
 def _fits(seconds: float) -> bool:
