@@ -1,10 +1,11 @@
 """The same work done twice: a hand-written loop over the openai client, and agentkit."""
 
 import json
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import ExitStack, asynccontextmanager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
+from unittest.mock import patch
 
 if TYPE_CHECKING:
     from agentkit import Agent
@@ -166,9 +167,60 @@ async def agentkit_events(base_url: str, model: str, folder: Path) -> AsyncGener
         yield run
 
 
+@asynccontextmanager
+async def agentkit_unguarded(base_url: str, model: str, folder: Path) -> AsyncGenerator[Run]:
+    """Do the same without what guards a run: to see what that costs."""
+    with _without_guards():
+        async with agentkit(base_url, model, folder) as run:
+            yield run
+
+
+@contextmanager
+def _without_guards() -> Generator[None]:
+    """Take out: tasks of their own for tools, circles, cuts, announcements, room, queue, tokens."""
+    from agentkit.loop import CURRENT_RUN
+    from agentkit.resilience import Outcome, TrafficControl
+
+    async def here(work: Callable[[], Awaitable[Any]], *_: Any) -> Outcome[Any]:
+        outcome = Outcome(await work())
+        CURRENT_RUN.set(None)  # a task of its own would have kept it to itself
+        return outcome
+
+    def no(*_: Any) -> bool:
+        return False
+
+    def no_verdict(*_: Any) -> str:
+        return ""
+
+    def skip(*_: Any) -> None:
+        pass
+
+    async def nothing(*_: Any) -> None:
+        pass
+
+    def admitted(_: TrafficControl) -> Any:
+        return nullcontext()
+
+    patches: dict[str, Any] = {
+        "agentkit.loop._call.run_apart": here,
+        "agentkit.loop._plan.make_room": nothing,
+        "agentkit.loop._plan.Watch.take": no,
+        "agentkit.loop._pursue.announces_call": no,
+        "agentkit.loop._guard.Guard.observe": no_verdict,
+        "agentkit.loop._context.Context.counted": skip,
+        "agentkit.resilience.TrafficControl.admitted": admitted,
+        "agentkit.models._wire.defused": str,
+    }
+    with ExitStack() as stack:
+        for name, replacement in patches.items():
+            stack.enter_context(patch(name, replacement))
+        yield
+
+
 CONTENDERS = {
     "bare": bare,
     "bare-stream": bare_stream,
     "agentkit": agentkit,
     "agentkit-events": agentkit_events,
+    "agentkit-unguarded": agentkit_unguarded,
 }

@@ -97,6 +97,18 @@ def cpu(bench: Bench) -> None:
             bench.add(Figure(f"{name}, events iterated", "ms", *pair))
 
 
+def guards(bench: Bench) -> None:
+    """CPU of what guards a run: the same run with and without."""
+    names = ("agentkit-unguarded", "agentkit")
+    rounds = max(7, bench.rounds)  # a small difference
+    for calls in (1, 8):
+        scenario = f"k{calls}-m20"
+        got = bench.side_by_side("runs", scenario, names, rounds, runs=bench.count(200), warm=20)
+        pair = got["agentkit-unguarded"]["cpu_ms"], got["agentkit"]["cpu_ms"]
+        name = f"CPU of a run with {calls} call{'s' * (calls > 1)}, bare: without the guards"
+        bench.add(Figure(name, "ms", *pair, at_most=1.1))
+
+
 def tokens(bench: Bench) -> None:
     """CPU of one streamed token, all in one write and one a millisecond."""
     for scenario, how, repeat in (("k0-m2000", "in a burst", 10), ("k0-m1000-p1", "paced", 3)):
@@ -182,6 +194,7 @@ def start(bench: Bench) -> None:
 
 PARTS: dict[str, Callable[[Bench], None]] = {
     "cpu": cpu,
+    "guards": guards,
     "tokens": tokens,
     "together": together,
     "growth": growth,

@@ -31,6 +31,10 @@ class Context:
     until: int = 0
     _tokens: int = 0
     _counted: int = 0
+    _sized: int = 0
+    _size: int = 0
+    _kit: tuple[ToolSpec, ...] = ()
+    _kit_size: int = 0
     _per_token: float = _BYTES_A_TOKEN
 
     def shown(self, transcript: list[Message]) -> list[Message]:
@@ -47,25 +51,32 @@ class Context:
             before = [*before, transcript[task]]
         return [*before, self.summary, *after]
 
-    def counted(self, shown: Sequence[Message], tools: Sequence[ToolSpec], usage: Usage) -> None:
+    def counted(self, shown: Sequence[Message], tools: tuple[ToolSpec, ...], usage: Usage) -> None:
         """Take note of what a server has counted for these messages, and the turn after them."""
         if not usage.prompt_tokens:
             return
-        size = sum(map(size_of, shown)) + sum(map(_size_of_tool, tools))
+        self._size += sum(map(size_of, shown[self._sized :]))
+        self._sized = len(shown)
+        size = self._size + self._tools_size(tools)
         self._per_token = min(_MOST, max(_LEAST, size / usage.prompt_tokens))
         self._tokens = usage.prompt_tokens + usage.completion_tokens
         self._counted = len(shown) + 1  # with the turn itself
 
     def forget_count(self) -> None:
         """Know nothing of the size any more: what is shown has changed."""
-        self._tokens = self._counted = 0
+        self._tokens = self._counted = self._sized = self._size = 0
 
-    def tokens(self, shown: Sequence[Message], tools: Sequence[ToolSpec]) -> int:
+    def tokens(self, shown: Sequence[Message], tools: tuple[ToolSpec, ...]) -> int:
         """Return about how many tokens the messages have."""
         size = sum(map(size_of, shown[self._counted :]))
         if not self._counted:
-            size += sum(map(_size_of_tool, tools))
+            size += self._tools_size(tools)
         return self._tokens + round(size / self._per_token)
+
+    def _tools_size(self, tools: tuple[ToolSpec, ...]) -> int:
+        if tools is not self._kit:  # they stay the same, but for once
+            self._kit, self._kit_size = tools, _size_of_tools(tools)
+        return self._kit_size
 
     def clearable(self, transcript: list[Message]) -> list[int]:
         """Return where the old results are that are worth clearing, oldest first."""
@@ -162,5 +173,8 @@ def _bytes(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
 
 
-def _size_of_tool(tool: ToolSpec) -> int:
-    return len(tool.description) + len(json.dumps(dict(tool.parameters))) + 80
+def _size_of_tools(tools: Sequence[ToolSpec]) -> int:
+    """Return about how many bytes of JSON the tools are."""
+    return sum(
+        len(tool.description) + len(json.dumps(dict(tool.parameters))) + 80 for tool in tools
+    )

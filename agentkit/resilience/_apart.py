@@ -1,9 +1,10 @@
 """Work that is waited for no longer than it deserves: cancelled, then abandoned."""
 
 import asyncio  # noqa: TID251 - a task that may outlive its caller is what anyio does not have
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import copy_context
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import anyio
@@ -45,7 +46,6 @@ async def run_apart(
     Within the work, the deadline of the caller can be seen.
     """
     outcome: Outcome[T] = Outcome()
-    done = anyio.Event()
     scope = anyio.CancelScope(deadline=anyio.current_effective_deadline() + _LATER)
 
     async def body() -> None:
@@ -55,31 +55,63 @@ async def run_apart(
         except BaseException as error:
             outcome.error = error
         finally:
-            _abandoned.pop(id(scope), None)
-            done.set()
+            if _abandoned:
+                _abandoned.pop(id(scope), None)
 
-    _start(body)
+    ended = _start(body)
     try:
-        await done.wait()
+        await ended()
         while scope.cancelled_caught:  # our own deadline came a moment before the caller's
             await checkpoint()
     except anyio.get_cancelled_exc_class():
         scope.cancel()
-        with anyio.move_on_after(grace, shield=True):
-            await done.wait()
-        if not done.is_set():
+        with anyio.move_on_after(grace, shield=True) as patience:
+            await ended()
+        if patience.cancelled_caught:
             _abandoned[id(scope)] = name
             on_abandoned()
         raise
     return outcome
 
 
-def _start(body: Callable[[], Any]) -> None:
+def _start(body: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], Awaitable[object]]:
+    """Begin in a task that nobody owns, and return what waits for its end without owning it."""
     if backend().startswith("trio"):
-        import trio  # only where it runs already
-
-        trio.lowlevel.spawn_system_task(body, context=copy_context())
-        return
+        return _start_in_trio(body)
     task = asyncio.get_running_loop().create_task(body())
     _running.add(task)
     task.add_done_callback(_running.discard)
+    return partial(_wait_for, task)
+
+
+async def _wait_for(task: asyncio.Task[None]) -> None:
+    if task.done():
+        return
+    ended: asyncio.Future[None] = task.get_loop().create_future()
+
+    def end(_: object) -> None:
+        if not ended.done():
+            ended.set_result(None)
+
+    task.add_done_callback(end)
+    try:
+        await ended
+    finally:
+        task.remove_done_callback(end)
+
+
+def _start_in_trio(
+    body: Callable[[], Coroutine[Any, Any, None]],
+) -> Callable[[], Awaitable[object]]:
+    import trio  # only where it runs already
+
+    ended = trio.Event()
+
+    async def told() -> None:
+        try:
+            await body()
+        finally:
+            ended.set()
+
+    trio.lowlevel.spawn_system_task(told, context=copy_context())
+    return ended.wait

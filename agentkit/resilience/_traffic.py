@@ -1,9 +1,8 @@
 """What one server may be bothered with: a queue before it, a retry budget, a circuit breaker."""
 
 from collections import deque
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from math import inf
+from types import TracebackType
 from typing import Literal, TypeAlias
 
 import anyio
@@ -58,16 +57,24 @@ class TrafficControl:
         """Requests that wait for their turn."""
         return len(self._queue)
 
-    @asynccontextmanager
-    async def admitted(self) -> AsyncGenerator[None]:
-        """Wait for a turn, and hold it for the length of the block.
+    def admitted(self) -> "_Turn":
+        """Return a block that waits for a turn and holds it; what it raises tells how things are.
 
-        What the block raises tells how the server does.
+        Entering it raises:
+            CircuitOpenError: the server is left alone.
+            OverloadedError: the turn would come after the deadline around the block.
+
+        Leaving it raises:
+            RetryBudgetError: instead of an error that could be repeated, when too many were.
+        """
+        return _Turn(self)
+
+    async def begin(self) -> bool:
+        """Wait for a turn; return whether it is the one that finds out about a server.
 
         Raises:
             CircuitOpenError: the server is left alone.
-            OverloadedError: the turn would come after the deadline around the block.
-            RetryBudgetError: instead of an error that could be repeated, when too many were.
+            OverloadedError: the turn would come too late.
         """
         self._check_breaker()
         await self._enter()
@@ -76,19 +83,18 @@ class TrafficControl:
             self._leave()
             raise self._open_error()
         self._is_probed = self._is_probed or probes
-        began = anyio.current_time()
-        try:
-            yield
-        except ModelError as error:
-            if (spent := self._failed(error)) is not None:
-                raise spent from error
-            raise
-        else:
-            self._succeeded(anyio.current_time() - began)
-        finally:
-            if probes:
-                self._is_probed = False
-            self._leave()
+        return probes
+
+    def end(
+        self, error: BaseException | None, seconds: float, *, probes: bool
+    ) -> ModelError | None:
+        """Give the turn to the next one; return what to raise instead of `error`, if anything."""
+        if probes:
+            self._is_probed = False
+        self._leave()
+        if error is None:
+            self._succeeded(seconds)
+        return self._failed(error) if isinstance(error, ModelError) else None
 
     def _check_breaker(self) -> None:
         state = self.breaker
@@ -185,3 +191,29 @@ class TrafficControl:
         self._opened_until = now + min(_LONGEST_REST, rest)
         self._opened_times += 1
         self._outcomes.clear()
+
+
+class _Turn:
+    """A turn with a server, from waiting for it to what came of it."""
+
+    __slots__ = ("_began", "_probes", "_traffic")
+
+    def __init__(self, traffic: TrafficControl) -> None:
+        self._traffic = traffic
+        self._probes = False
+        self._began = 0.0
+
+    async def __aenter__(self) -> None:
+        self._probes = await self._traffic.begin()
+        self._began = anyio.current_time()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        seconds = anyio.current_time() - self._began
+        instead = self._traffic.end(error, seconds, probes=self._probes)
+        if instead is not None:
+            raise instead from error
