@@ -50,6 +50,7 @@ class ModelRequest:
         thinking: "auto" leaves it to the model's preset.
         schema: the answer's JSON schema, for a step that must give an object.
         max_tokens: limit of the completion.
+        least_tokens: room for a completion without which the prompt counts as too long.
         thinking_tokens: limit of the thinking in it, where the server can hold it to one.
         timeouts: the clocks `connect`, `first_token`, `idle` and `model` apply.
         conversation_id: fixed-length id; keeps requests of a conversation on one cache.
@@ -65,6 +66,7 @@ class ModelRequest:
     thinking: Thinking = "auto"
     schema: Mapping[str, Any] | None = None
     max_tokens: int | None = None
+    least_tokens: int = 64
     thinking_tokens: int | None = None
     timeouts: Timeouts = field(default_factory=Timeouts)
     conversation_id: str = ""

@@ -20,7 +20,7 @@ from agentkit.events import (
 )
 from agentkit.loop._cut import Watch
 from agentkit.loop._observe import check_limits
-from agentkit.loop._room import make_more_room, make_room
+from agentkit.loop._room import LEAST_ANSWER, least_answer, make_more_room, make_room
 from agentkit.loop._state import RunState
 from agentkit.messages import Message, ModelTurn, ToolSpec, Usage
 from agentkit.policies import Thinking
@@ -68,6 +68,7 @@ async def ask(
         InvalidOutputError: what it wrote went in circles too often.
     """
     summary = partial(_ask_for_summary, state)
+    is_tight = messages is not None
     while True:
         if limited:
             check_limits(state)
@@ -81,6 +82,7 @@ async def ask(
             thinking=state.thinking_in(phase, usually) if thinking is None else thinking,
             schema=schema,
             max_tokens=state.policy.limits.answer_tokens,
+            least_tokens=LEAST_ANSWER if is_tight else least_answer(state),
             thinking_tokens=state.policy.limits.thinking_tokens,
             timeouts=state.policy.timeouts,
             conversation_id=state.conversation_id,
@@ -92,8 +94,10 @@ async def ask(
                 state, phase, request, keeps=messages is None and aside is None
             )
         except ContextOverflowError as error:
-            if messages is not None or not await make_more_room(state, summary):
+            if is_tight:
                 raise
+            # Without more to leave out, a short answer is better than none.
+            is_tight = not await make_more_room(state, summary)
             state.notice(f"The prompt was too long: {error}")
             continue
         if not cut:

@@ -10,10 +10,14 @@ from agentkit.loop._state import RunState, pointed
 from agentkit.messages import Message, ModelTurn, ToolResult, UserMessage
 from agentkit.text import capped
 
+LEAST_ANSWER = 64
+"""Tokens; with less room an answer is not worth asking for."""
+
 Ask: TypeAlias = Callable[[Sequence[Message]], Awaitable[ModelTurn]]
 """Asks for a summary."""
 
 _RESERVED_SHARE = 4  # of the context at least a quarter may be prompt only
+_LEAST_SHARE = 8  # of the context
 _SHRUNK_SHARE = 8  # so many long results fit beside the rest
 _CHARS_A_TOKEN = 3
 _LINE_CHARS = 1_500
@@ -42,6 +46,12 @@ async def make_room(state: RunState, ask: Ask) -> None:
 async def make_more_room(state: RunState, ask: Ask) -> bool:
     """Show less after a server has refused the prompt; return whether that was possible."""
     return await _clear(state) or await _summarise(state, ask) or await _shrink(state)
+
+
+def least_answer(state: RunState) -> int:
+    """Return the room for a thought and an answer that is worth making room for."""
+    context = state.model.profile.context_tokens
+    return LEAST_ANSWER if context is None else max(LEAST_ANSWER, context // _LEAST_SHARE)
 
 
 def _fits(state: RunState) -> bool:

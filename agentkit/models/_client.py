@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from agentkit.models._endpoint import Endpoint
 
 _MARGIN = 8  # tokens, between what is counted here and what the server may add
-_LEAST_SHARE = 8  # of the context: with less room, a thought would leave none for the answer
 _LOST_TOKENS, _LOST_SHARE = 4, 20  # tags, spaces and escapes that a server writes in its own way
 _ENDING = (0, 1)  # the token that ends a turn is counted and not seen; where effects are at stake
 
@@ -140,7 +139,7 @@ class ServerModel:
             return request  # the server will say
         self._watch.counted(request.conversation_id, prompt, tokens)
         room = context - tokens - _MARGIN
-        if room < min(wanted, context // _LEAST_SHARE):
+        if room < min(wanted, request.least_tokens):
             raise ContextOverflowError(
                 f"The prompt has {tokens:,} tokens; {self._profile.name} has room for {context:,}, "
                 "the answer included.",

@@ -346,7 +346,7 @@ async def overflow(rig: Rig) -> str:
     del rig
     rig = Rig(Path(os.devnull))
     too_long = ContextOverflowError("longer than the model's context length")
-    with ScriptedModel([too_long]) as model:
+    with ScriptedModel([too_long, too_long]) as model:
         result = await rig.run(model)
     assert isinstance(result.error, ContextOverflowError)
     turns = [call("echo", text=f"{n} {'x' * 2_000}") for n in range(4)]

@@ -202,10 +202,11 @@ async def test_a_last_result_that_does_not_fit_is_shortened(
 
 
 async def test_what_cannot_be_made_to_fit_fails_by_name(make_agent: MakeAgent) -> None:
-    with ScriptedModel([OVERFLOW]) as model:
+    with ScriptedModel([OVERFLOW, OVERFLOW], context_tokens=8_192) as model:
         result = await make_agent(model).run("Go")
+    assert [request.least_tokens for request in model.requests] == [1_024, 64]
     assert isinstance(result.error, ContextOverflowError)
-    with ScriptedModel([*calls(4), *[OVERFLOW] * 4]) as model:
+    with ScriptedModel([*calls(4), *[OVERFLOW] * 5]) as model:
         result = await make_agent(model, look(["x" * 2_000])).run("Go")
     assert isinstance(result.error, ContextOverflowError)
 

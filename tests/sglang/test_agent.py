@@ -8,16 +8,20 @@ import pytest
 from anyio import to_thread
 
 from agentkit import (
+    Limits,
+    Policy,
     Result,
     Runtime,
     StepStarted,
     TextDelta,
     ThinkingDelta,
+    Timeouts,
     ToolResult,
     read_settings,
     tool,
 )
 from agentkit.engine import find_running
+from agentkit.errors import InvalidOutputError
 from agentkit.protocols import Tool
 
 if TYPE_CHECKING:
@@ -114,6 +118,49 @@ async def test_wrong_arguments_are_explained_and_never_run(
     assert all(entry.ok for entry in others)  # whether it calls again depends on its mood
     assert (result.stop, result.calls) == ("done", len(others))
     assert result.text == "Corrected the arguments."
+
+
+HOSTILE = [
+    # the task, the answer, tools that ran, what the model is told on the way
+    ("Send broken JSON.", "Fixed after one correction.", {"get_current_time"}, ""),
+    ("Call inside your thoughts.", "Called from inside a thought.", {"get_current_time"}, ""),
+    (
+        "Use three tools, one after another.",
+        "Three tools were used.",
+        {"get_current_time", "code_interpreter", "fetch"},
+        "",
+    ),
+    ("Run slow code.", "The code ran out of time.", set[str](), "took longer than 3 seconds"),
+    (
+        "Crash the interpreter.",
+        "The interpreter was restarted and is alive.",
+        {"code_interpreter"},
+        "all variables are lost",
+    ),
+]
+
+
+@pytest.mark.parametrize(("task", "answer", "ran", "told"), HOSTILE)
+async def test_what_the_model_does_wrong_is_survived(
+    server: "Served", tmp_path: Path, task: str, answer: str, ran: set[str], told: str
+) -> None:
+    policy = Policy(timeouts=Timeouts(tool=3))
+    result, _, _ = await answered(server, task, tmp_path, policy=policy, plan=False)
+    results = [entry for entry in result.transcript if isinstance(entry, ToolResult)]
+    assert (result.stop, result.text) == ("done", answer), result.reason
+    assert {entry.name for entry in results if entry.ok} == ran
+    assert not told or any(told in entry.text for entry in results)
+
+
+@pytest.mark.parametrize("task", ["Call a tool that does not exist.", "Think for ever."])
+async def test_what_leads_nowhere_ends_by_name(server: "Served", tmp_path: Path, task: str) -> None:
+    policy = Policy(limits=Limits(answer_tokens=300))
+    result, _, _ = await answered(server, task, tmp_path, policy=policy, plan=False)
+    assert result.stop in {"done", "limit", "failed"}
+    assert result.stop != "failed" or isinstance(result.error, InvalidOutputError)
+    ran = {e.name for e in result.transcript if isinstance(e, ToolResult) and e.ok}
+    assert ran <= {"get_current_time"}  # the toy model strays into a dialogue that it knows
+    assert result.steps > 1
 
 
 async def test_without_thinking_there_is_none(server: "Served", tmp_path: Path) -> None:

@@ -68,8 +68,8 @@ ROWS: dict[str, tuple[list[tuple[str, dict[str, str]]], str, str, str]] = {
     ),
     "Send wrong arguments.": ([("get_current_time", {})], "", "", ""),
     "Call a tool that does not exist.": ([], "", "does not exist. Known tools: get_current_time", ""),
-    "Call inside your thoughts.": (
-        [("get_current_time", {"timezone": "Asia/Tokyo"})], "", "", ""
+    "Call inside your thoughts.": (  # it is not streamed as it was written, so it is asked again
+        [("get_current_time", {"timezone": "Asia/Tokyo"})], "", "", "asked again."
     ),
 }  # fmt: skip
 
@@ -86,7 +86,8 @@ async def test_each_dialogue_becomes_what_it_means(
     assert turn.text == text
     assert problem in turn.problem
     assert bool(turn.problem) == bool(problem)
-    assert heard.all("notice") == notice
+    assert heard.all("notice").endswith(notice)
+    assert bool(heard.all("notice")) == bool(notice)
     assert heard.all("text").startswith(text)
     assert turn.finish == ("tool_calls" if calls else "stop")
 
