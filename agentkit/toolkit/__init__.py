@@ -1,6 +1,7 @@
 """Tools from typed functions, the set of tools a run has, and text on its way to a model."""
 
 from agentkit.text import capped, defused
+from agentkit.toolkit._asking import ask_first
 from agentkit.toolkit._function import FunctionTool, as_text, tool
 from agentkit.toolkit._registry import Registry
 from agentkit.toolkit._schema import compact_schema
@@ -11,6 +12,7 @@ __all__ = [
     "Registry",
     "Shelf",
     "as_text",
+    "ask_first",
     "capped",
     "compact_schema",
     "defused",

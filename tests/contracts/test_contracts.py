@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 FACADE = """
 Agent AgentkitError CallFinished CallStarted Conversation Event Limits ModelTurn
 NoticeGiven PlanMade Policy Result Retry RetryScheduled Run RunEnded RunStarted Runtime
-Settings StepStarted SystemMessage TextDelta ThinkingDelta Timeouts ToolCall ToolError
+Settings StepStarted SystemMessage TextDelta TextReplaced ThinkingDelta Timeouts ToolCall ToolError
 ToolResult Usage UsageReported UserMessage read_settings tool
 """
 """Every public name. One that goes breaks somebody's program: see the changelog first."""

@@ -37,9 +37,9 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
 def run_example(tmp_path: Path) -> RunExample:
     """Run an example as a person would, in a folder without settings and servers."""
 
-    def run(name: str, *, seconds: float = 280) -> "subprocess.CompletedProcess[str]":
+    def run(name: str, *arguments: str, seconds: float = 280) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
-            [sys.executable, str(EXAMPLES / name)],
+            [sys.executable, str(EXAMPLES / name), *arguments],
             cwd=tmp_path,
             capture_output=True,
             encoding="utf-8",

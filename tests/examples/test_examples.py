@@ -224,3 +224,40 @@ def test_a_server_is_started_beside_the_runtime(
     assert (first, stages[-1]) == ("load", "ready")
     assert "load KV cache" in stages
     assert answer == "Hello! How can I help you today?"
+
+
+def test_a_letter_becomes_a_value(serve: "Serve", run_example: "RunExample") -> None:
+    invoice = {"number": "A-1077", "sender": "Hill & Sons", "total": 480, "currency": "EUR"}
+    wrong = json.dumps({**invoice, "currency": "Euro"})
+    server = serve([wrong, json.dumps(invoice)])
+    done = run_example("typed_answer.py")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "A-1077: 480.00 EUR to Hill & Sons\n"
+    assert "currency: String should have at most 3" in server.requests[1].messages[-1]["content"]
+
+
+def test_a_refund_waits_for_a_person(serve: "Serve", run_example: "RunExample") -> None:
+    asked = Answer(calls=[("refund", {"order": 17})])
+    server = serve({"Refund order 17.": [asked, "It is refunded."]})
+    done = run_example("approval.py")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "waiting for a yes or a no: refund {'order': 17}\n"
+    done = run_example("approval.py", "--yes")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "It is refunded.\n"
+    assert results(server.requests[-1].messages) == ["Order 17 is refunded."]
+
+
+def test_an_agent_asks_another(serve: "Serve", run_example: "RunExample") -> None:
+    serve(
+        {
+            "Are there apples today?": [
+                Answer(calls=[("keeper", {"task": "How many apples?"})]),
+                "Yes, three.",
+            ],
+            "How many apples?": [Answer(calls=[("stock", {"fruit": "apple"})]), "There are 3."],
+        }
+    )
+    done = run_example("helpers.py")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "keeper: There are 3.\ndesk: Yes, three.\n"

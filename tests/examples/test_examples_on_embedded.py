@@ -42,6 +42,12 @@ def test_a_conversation_remembers(run_example: "RunExample") -> None:
     assert "> My name is Ada." in asked
 
 
+def test_a_letter_becomes_a_value(run_example: "RunExample") -> None:
+    done = run_example("typed_answer.py")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "A-1077: 480.00 EUR to Hill & Sons\n"
+
+
 def test_the_index_marks_the_examples_that_are_run_here() -> None:
     index = (EXAMPLES / "README.md").read_text(encoding="utf-8")
     marked = set(re.findall(r"^\| `([^`]+)` \|.*\| yes \|$", index, re.MULTILINE))

@@ -16,6 +16,8 @@ from agentkit.events import ApprovalAsked, ApprovalGiven, CallStarted
 from agentkit.loop import PausedRun
 from agentkit.messages import ApprovalRequest, Decision, JsonObject, ModelTurn, ToolResult
 from agentkit.testing import RecordingTool, ScriptedModel, call, echo
+from agentkit.toolkit import ask_first
+from agentkit_tools.code_interpreter import CodeInterpreter
 
 MakeAgent = Callable[..., Agent]
 
@@ -89,6 +91,27 @@ async def test_a_rule_decides_by_the_arguments(make_agent: MakeAgent) -> None:
     with ScriptedModel([call("pay", amount=5), call("pay", amount=50)]) as model:
         result = await make_agent(model, shop.pay).run("Pay")
     assert (result.stop, shop.paid) == ("approval", [5])
+
+
+async def test_any_tool_can_be_given_a_rule_one_with_state_too(make_agent: MakeAgent) -> None:
+    asked: list[str] = []
+
+    async def approve(request: ApprovalRequest) -> Decision:
+        asked.append(request.name)
+        return True
+
+    interpreter = ask_first(CodeInterpreter())
+    turns = [
+        call("code_interpreter", code="a = 6 * 7"),
+        call("code_interpreter", code="a"),
+        call("echo", text="a"),
+        "Done.",
+    ]
+    with ScriptedModel(turns) as model:
+        agent = make_agent(model, interpreter, ask_first(echo, "never"), approver=approve)
+        result = await agent.run("Go")
+    assert asked == ["code_interpreter"] * 2
+    assert results(result)[1:] == [("code_interpreter", "42"), ("echo", "a")]
 
 
 async def test_a_rule_that_fails_asks(make_agent: MakeAgent) -> None:
