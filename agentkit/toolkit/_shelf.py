@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from functools import cached_property
 from pathlib import Path
 from uuid import uuid4
 
@@ -17,15 +18,15 @@ _LONGEST_PAGE = 20_000
 
 
 class Shelf:
-    """The long results of one conversation, in a folder of its own.
-
-    Attributes:
-        tool: reads them; it is offered once there is something to read.
-    """
+    """The long results of one conversation, in a folder of its own."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self.tool = FunctionTool(self.read_result, effect="pure")
+
+    @cached_property
+    def tool(self) -> FunctionTool:
+        """What reads them; made, and offered, once there is something to read."""
+        return FunctionTool(self.read_result, effect="pure")
 
     async def keep(self, text: str) -> str:
         """Write a result and return its handle.
@@ -34,10 +35,6 @@ class Shelf:
             OSError: it cannot be written.
         """
         return await to_thread.run_sync(self._write, text[:_MOST_CHARS])
-
-    async def has_any(self) -> bool:
-        """Tell whether an earlier run of the conversation has kept something."""
-        return await to_thread.run_sync(self._folder.is_dir)
 
     async def read_result(self, handle: str, start: int = 0, length: int = 8_000) -> str:
         """Read on in a tool result that was too long to be shown whole.
