@@ -39,7 +39,7 @@ class Watch:
         self._tail += piece
         self._fresh += len(piece)
         if kind == "thinking":
-            self._bytes += len(piece.encode("utf-8", "replace"))
+            self._bytes += len(piece) if piece.isascii() else len(piece.encode("utf-8", "replace"))
             if self._budget is not None and self._bytes > self._budget:
                 self.reason = (
                     f"The thinking was longer than its budget, about {self.thinking_tokens} tokens."

@@ -94,11 +94,13 @@ def _repeats(rounds: Sequence[object], period: int) -> int:
 
 
 def _canonical(arguments: str) -> str:
-    """Return arguments in one spelling: their order and spaces make no other call.
+    """Return arguments in one spelling, to be compared: order and spaces make no other call.
 
     >>> _canonical('{"b": 1,  "a": 2}')
     '{"a": 2, "b": 1}'
     """
+    if "," not in arguments:  # one argument at most: nothing to put in order
+        return "".join(arguments.split())
     try:
         return json.dumps(json.loads(arguments), sort_keys=True)
     except (ValueError, RecursionError):

@@ -17,6 +17,9 @@ def deadline(seconds: float | None, error: AgentkitError) -> Generator[None]:
 
     Only this block's own expiry becomes `error`: a cancellation from outside passes through.
     """
+    if seconds is None:
+        yield
+        return
     with anyio.move_on_after(seconds) as scope:
         yield
     if scope.cancelled_caught:
