@@ -83,7 +83,7 @@ def nothing_left_behind(
     monkeypatch.setattr(tempfile, "tempdir", None)
     before = _held()
     yield
-    sockets = folder / f"agentkit-{os.getuid()}"  # of engines with a deep state folder; it stays
+    sockets = folder / f"agentkit-{os.getuid()}"  # of engines; it stays
     if sockets.is_dir() and not any(sockets.iterdir()):
         sockets.rmdir()
     temporary = [path.name for path in folder.iterdir()]

@@ -114,8 +114,17 @@ class EngineSpec:
         path = self.state_dir / "engines" / f"{self.key}.sock"
         if len(os.fsencode(path)) <= _SOCKET_PATH_BYTES:
             return path
-        where = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
-        return Path(tempfile.gettempdir()) / f"agentkit-{os.getuid()}" / f"{where}.sock"
+        return self.scratch.with_suffix(".sock")
+
+    @property
+    def scratch(self) -> Path:
+        """The temporary folder of its processes, removed after them; servers leave files there.
+
+        Never in `state_dir`: servers put sockets in it, whose paths have to be short.
+        """
+        place = os.fsencode(self.state_dir / "engines" / self.key)
+        where = hashlib.sha256(place).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"agentkit-{os.getuid()}" / where
 
 
 @dataclass(slots=True)
@@ -257,6 +266,7 @@ def _spawn(spec: EngineSpec, listener: socket.socket, lock_fd: int) -> None:
         "record": str(spec.record),
         "folder": str(spec.record.parent),
         "log": str(spec.log),
+        "scratch": str(spec.scratch),
         "listener_fd": listener.fileno(),
         "lock_fd": lock_fd,
         "stop_seconds": spec.stop_seconds,
@@ -298,7 +308,7 @@ def _environment() -> dict[str, str]:
 def _make_folders(spec: EngineSpec) -> None:
     try:
         spec.log.parent.mkdir(parents=True, exist_ok=True)
-        for folder in {spec.lock.parent, spec.socket.parent}:
+        for folder in {spec.lock.parent, spec.socket.parent, spec.scratch.parent}:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             _check_private(folder)
     except OSError as error:

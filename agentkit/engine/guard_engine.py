@@ -21,6 +21,7 @@ import os
 import resource
 import secrets
 import selectors
+import shutil
 import signal
 import socket
 import subprocess
@@ -128,6 +129,7 @@ class _Guard:
             engine.kill()
             engine.wait()
         kill_all(self.group)
+        self._clear()
 
     def _wanted(self) -> bool:
         if self.unwanted or self.status["state"] == "failed":
@@ -189,6 +191,10 @@ class _Guard:
         for lease in [only] if only else [*self.leases, *self.parting]:
             _send(lease.connection, status)
 
+    def _clear(self) -> None:
+        """Remove the engine's temporary folder: its runner may have been killed."""
+        shutil.rmtree(self.options["scratch"], ignore_errors=True)
+
     def _start(self) -> None:
         self.said, self.code = b"", None
         self.engine = subprocess.Popen(  # noqa: S603 - our own interpreter and file
@@ -238,6 +244,7 @@ class _Guard:
         ended = engine.wait()
         code = ended if self.code is None else self.code
         kill_all(self.group)
+        self._clear()
         for pipe in (engine.stdin, engine.stdout):
             if pipe is not None:
                 with contextlib.suppress(OSError):

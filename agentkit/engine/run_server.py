@@ -15,6 +15,7 @@ import json
 import os
 import re
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -93,17 +94,20 @@ class _Owner:
         finally:
             self._forget_config()
             kill_all(self.server.pid)
+            self._clear()
 
     def _start(self) -> subprocess.Popen[bytes]:
         words = {"port": str(self.port), "config": self._write_config()}
         variable = self.options["key_variable"]
         key = {variable: self.options["api_key"]} if variable else {}
+        self._clear()  # what is left by one whose every owner was killed
+        Path(self.options["scratch"]).mkdir(mode=0o700, parents=True)
         server = subprocess.Popen(  # noqa: S603 - what the profile says
             [_filled(word, words) for word in self.options["command"]],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **self.options["environment"], **key},
+            env={**self._folders(), **self.options["environment"], **key},
             cwd=self.options["folder"],
             start_new_session=True,
             # Killed with this process, even by the kernel. Before the exec, and in a process that
@@ -114,6 +118,15 @@ class _Owner:
         threading.Thread(target=self._pump, args=[server.stdout], daemon=True).start()
         threading.Thread(target=self._probe, daemon=True).start()
         return server
+
+    def _folders(self) -> dict[str, str]:
+        """Return an environment with a temporary folder of its own; what it compiles stays."""
+        compiled = f"{tempfile.gettempdir()}/torchinductor_{os.getuid()}"
+        kept = {"TORCHINDUCTOR_CACHE_DIR": compiled}
+        return {**kept, **os.environ, "TMPDIR": self.options["scratch"]}
+
+    def _clear(self) -> None:
+        shutil.rmtree(self.options["scratch"], ignore_errors=True)
 
     def _watch(self, server: subprocess.Popen[bytes]) -> int:
         late = time.monotonic() + self.options["start_seconds"]

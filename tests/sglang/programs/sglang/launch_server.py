@@ -9,6 +9,7 @@ import argparse
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -33,6 +34,8 @@ def main() -> None:
     options, _ = parser.parse_known_args()
     key = yaml.safe_load(Path(options.config).read_text(encoding="utf-8"))["api-key"]
     say(f"server_args={{'model_path': '{options.model_path}', 'api_key': '{key}'}}")
+    tempfile.mkstemp()  # SGLang leaves sockets and a folder for its metrics
+    tempfile.mkdtemp()
     # As the detokenizer while it imports: a child that does not know yet that it is to die.
     subprocess.Popen([sys.executable, "-c", _CHILD])
     for stage, line in _STAGES.items():
