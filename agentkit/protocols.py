@@ -78,7 +78,10 @@ class Emit(Protocol):
     """Called with each piece of a turn as it arrives."""
 
     def __call__(self, kind: Literal["thinking", "text", "notice"], text: str, /) -> None:
-        """Take the next piece; never blocks."""
+        """Take the next piece; never blocks.
+
+        What it raises goes through the model and ends the request: the rest is not wanted.
+        """
         ...
 
 
@@ -93,7 +96,8 @@ class Model(Protocol):
     async def ask(self, request: ModelRequest, emit: Emit) -> ModelTurn:
         """Ask once, streaming pieces to `emit`; never repeats by itself.
 
-        Cancelling the caller closes the connection, which aborts the request on the server.
+        Cancelling the caller closes the connection, which aborts the request on the server; so
+        does an `emit` that raises.
 
         Raises:
             ModelError: the request failed; `retryable` says whether to repeat it.

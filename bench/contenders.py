@@ -181,7 +181,7 @@ def _without_guards() -> Generator[None]:
     from agentkit.loop import CURRENT_RUN
     from agentkit.resilience import Outcome, TrafficControl
 
-    async def here(work: Callable[[], Awaitable[Any]], *_: Any) -> Outcome[Any]:
+    async def here(work: Callable[[], Awaitable[Any]], *_: Any, **__: Any) -> Outcome[Any]:
         outcome = Outcome(await work())
         CURRENT_RUN.set(None)  # a task of its own would have kept it to itself
         return outcome

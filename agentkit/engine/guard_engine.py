@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from process_tree import adopt_orphans, kill_all
+from process_tree import adopt_orphans, kill_all, remove_shared_memory
 
 _RESTARTS = 2  # deaths forgiven while they come within _FORGET_SECONDS of the one before
 _FORGET_SECONDS = 600.0
@@ -91,6 +91,7 @@ class _Guard:
     said: bytes = b""
     group: int | None = None
     code: int | None = None
+    shared: list[str] = field(default_factory=list[str])
     was_ready: bool = False
     unwanted: bool = False
     since: float = field(default_factory=time.time)
@@ -192,7 +193,8 @@ class _Guard:
             _send(lease.connection, status)
 
     def _clear(self) -> None:
-        """Remove the engine's temporary folder: its runner may have been killed."""
+        """Remove what the engine leaves: its runner may have been killed."""
+        remove_shared_memory(self.shared)
         shutil.rmtree(self.options["scratch"], ignore_errors=True)
 
     def _start(self) -> None:
@@ -227,6 +229,7 @@ class _Guard:
     def _understand(self, engine: subprocess.Popen[bytes], said: dict[str, Any]) -> None:
         self.group = said.get("group", self.group)
         self.code = said.get("code", self.code)
+        self.shared = said.get("shared", self.shared)
         self.options["port"] = said.get("port", self.options["port"])  # a restart keeps the address
         if "stage" in said:
             self._change({"state": "loading", "stage": said["stage"]})

@@ -3,8 +3,8 @@
 Run by path, so that nothing but the standard library is imported. Options arrive as one line of
 JSON on standard input; the end of that input, or SIGTERM, asks for a stop. What becomes of the
 server is told as lines of JSON on standard output: `{"group": …}` once it runs, `{"stage": …}`
-while it starts, `{"url": …}` when it answers, `{"code": …}`, its exit status, at the end. Its
-parent is `guard_engine.py`.
+while it starts, `{"url": …}` when it answers, `{"shared": …}`, the shared memory it has, and
+`{"code": …}`, its exit status, at the end. Its parent is `guard_engine.py`.
 
 The server's own output goes through this process into the log, so that no key is written there.
 """
@@ -28,7 +28,13 @@ from io import FileIO
 from pathlib import Path
 from typing import IO, Any
 
-from process_tree import adopt_orphans, die_with_parent, kill_all
+from process_tree import (
+    adopt_orphans,
+    die_with_parent,
+    kill_all,
+    remove_shared_memory,
+    shared_memory_of,
+)
 from server_codes import HUNG, NOT_STARTED, PORT_TAKEN, TOO_LATE
 
 _LOG_BYTES = 64 * 1024 * 1024  # then the log moves to NAME.1 and begins anew
@@ -69,6 +75,8 @@ class _Owner:
     port: int = 0
     server: subprocess.Popen[bytes] | None = None
     config: str | None = None
+    since: float = field(default_factory=time.time)
+    shared: set[str] = field(default_factory=set[str])
     ready: bool = False
     hung: bool = False
     heard: tuple[int, int] = field(default_factory=os.pipe)
@@ -93,6 +101,7 @@ class _Owner:
             return self._watch(self.server)
         finally:
             self._forget_config()
+            self._note_shared_memory()
             kill_all(self.server.pid)
             self._clear()
 
@@ -121,11 +130,23 @@ class _Owner:
 
     def _folders(self) -> dict[str, str]:
         """Return an environment with a temporary folder of its own; what it compiles stays."""
-        compiled = f"{tempfile.gettempdir()}/torchinductor_{os.getuid()}"
-        kept = {"TORCHINDUCTOR_CACHE_DIR": compiled}
-        return {**kept, **os.environ, "TMPDIR": self.options["scratch"]}
+        compiled = str(Path(self.options["folder"]).with_name("compiled"))
+        return {
+            "TORCHINDUCTOR_CACHE_DIR": compiled,
+            **os.environ,
+            "TMPDIR": self.options["scratch"],
+        }
+
+    def _note_shared_memory(self) -> None:
+        if self.server is None:
+            return
+        found = shared_memory_of(self.server.pid, self.since)
+        if not found <= self.shared:
+            self.shared |= found
+            _say(shared=sorted(self.shared))
 
     def _clear(self) -> None:
+        remove_shared_memory(self.shared)
         shutil.rmtree(self.options["scratch"], ignore_errors=True)
 
     def _watch(self, server: subprocess.Popen[bytes]) -> int:
@@ -169,6 +190,7 @@ class _Owner:
         ready, health = self.options["ready_path"], self.options["health_path"]
         while not self.ready:
             time.sleep(_POLL_SECONDS)
+            self._note_shared_memory()  # later it may be dead, and this process too
             if _ask(self.port, "GET", ready, 2.0) == http.HTTPStatus.OK:
                 self.ready = True
         self._forget_config()

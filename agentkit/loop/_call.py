@@ -1,7 +1,6 @@
 """One call: in a task of its own, within its time, repeated only where its effect allows."""
 
 from dataclasses import dataclass
-from functools import partial
 
 import anyio
 
@@ -16,7 +15,7 @@ from agentkit.events import CallFinished, CallStarted
 from agentkit.loop._state import CURRENT_RUN, RunState, pointed
 from agentkit.messages import JsonObject, ToolCall, ToolResult
 from agentkit.protocols import CURRENT_CALL, CallContext, Tool
-from agentkit.resilience import abandoned, deadline, retrying, run_apart
+from agentkit.resilience import abandoned, retrying, run_apart
 from agentkit.text import capped, defused
 from agentkit.toolkit import as_text
 
@@ -94,13 +93,13 @@ class _Attempts:
         """
         self._number += 1
         name = self._item.call.name
-        if sum(other == name for other in abandoned()) >= _MOST_ABANDONED:
+        if abandoned().count(name) >= _MOST_ABANDONED:
             raise ToolError(f"It hangs: {_MOST_ABANDONED} earlier calls have not ended yet.")
-        late = ToolTimeoutError(
-            f"{name!r} was stopped: it took longer than {self._seconds} seconds."
-        )
-        with deadline(self._seconds, late):
-            outcome = await run_apart(self._work, name, partial(self._abandon, name))
+        outcome = await run_apart(self._work, name, self._abandon, seconds=self._seconds)
+        if outcome.is_late:
+            raise ToolTimeoutError(
+                f"{name!r} was stopped: it took longer than {self._seconds} seconds."
+            ) from outcome.error
         if outcome.error is not None:
             raise _as_tool_error(outcome.error) from outcome.error
         return as_text(outcome.value)
@@ -122,7 +121,8 @@ class _Attempts:
         )
         return await self._item.tool.call(self._item.checked)
 
-    def _abandon(self, name: str) -> None:
+    def _abandon(self) -> None:
+        name = self._item.call.name
         self._state.abandoned = (*self._state.abandoned, name)
         self._state.notice(f"{name} does not stop when it is told to: it is left to itself.")
 

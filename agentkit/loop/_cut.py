@@ -11,6 +11,10 @@ _TIMES, _THINKING_CHARS = 5, 1_000
 _TEXT_TIMES, _TEXT_CHARS = 8, 4_000  # somebody may have asked for a thousand zeros
 
 
+class CutShort(Exception):  # noqa: N818 - not an error: the rest of a turn is not wanted
+    """Raised to a model that is about to emit more of a turn than anybody wants."""
+
+
 class Watch:
     """Looks at a turn while it is written."""
 

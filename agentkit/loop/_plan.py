@@ -18,7 +18,7 @@ from agentkit.events import (
     ThinkingDelta,
     UsageReported,
 )
-from agentkit.loop._cut import Watch
+from agentkit.loop._cut import CutShort, Watch
 from agentkit.loop._observe import check_limits
 from agentkit.loop._room import LEAST_ANSWER, least_answer, make_more_room, make_room
 from agentkit.loop._state import RunState
@@ -119,12 +119,11 @@ async def _ask_once(
     stream = _Stream(state)
     began = anyio.current_time()
     try:
-        turn: ModelTurn | None = None
-        with stream.scope:
-            turn = await retrying(
-                state.policy.retry, partial(state.model.ask, request, stream), stream.restart
-            )
-        turn = turn or stream.cut_turn()
+        turn = await retrying(
+            state.policy.retry, partial(state.model.ask, request, stream), stream.restart
+        )
+    except CutShort:
+        turn = stream.cut_turn()
     except BaseException:  # a deadline, a cancellation: what was said until then is not lost
         if keeps:
             state.keep_unfinished(stream.text)
@@ -144,7 +143,7 @@ async def _ask_once(
 class _Stream:
     """Pieces of a turn on their way to events; remembers those that were text."""
 
-    __slots__ = ("_emit", "_step", "_texts", "_thoughts", "_tokens", "scope", "watch")
+    __slots__ = ("_emit", "_step", "_texts", "_thoughts", "_tokens", "cut", "watch")
 
     def __init__(self, state: RunState) -> None:
         self._emit = state.emit
@@ -153,12 +152,7 @@ class _Stream:
         self._thoughts: list[str] = []
         self._tokens = state.policy.limits.thinking_tokens
         self.watch = Watch(self._tokens)
-        self.scope = anyio.CancelScope()
-
-    @property
-    def cut(self) -> str:
-        """Why the turn was cut off by us; "" if it was not."""
-        return self.watch.reason if self.scope.cancelled_caught else ""
+        self.cut = ""
 
     @property
     def text(self) -> str:
@@ -170,6 +164,7 @@ class _Stream:
 
     def cut_turn(self) -> ModelTurn:
         """Return what there is of a turn that was cut; nobody has told its tokens."""
+        self.cut = self.watch.reason
         text, thinking = self.text, "".join(self._thoughts)
         if text:
             self._restarted(1, 0.0, self.watch.reason)
@@ -190,7 +185,7 @@ class _Stream:
             self._thoughts.append(text)
             self._emit(ThinkingDelta(self._step, text))
         if self.watch.take(kind, text):
-            self.scope.cancel()
+            raise CutShort(self.watch.reason)
 
     def restart(self, attempt: int, delay: float, error: AgentkitError) -> None:
         self._restarted(attempt, delay, str(error))

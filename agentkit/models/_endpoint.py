@@ -179,7 +179,9 @@ class Endpoint:
                     await self._receive(response, builder, clocks)
                 finally:
                     await _close(response)
-            except anyio.get_cancelled_exc_class():
+            except ModelError:
+                raise
+            except BaseException:  # a cancellation, or nobody wants to be told the rest
                 if rid and not builder.finish:
                     await self._abort(rid)
                 raise

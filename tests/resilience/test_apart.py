@@ -1,4 +1,6 @@
 import contextvars
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -109,3 +111,89 @@ async def test_the_same_on_asyncio() -> None:
     release.set()
     await anyio.wait_all_tasks_blocked()
     assert abandoned() == ()
+
+
+def test_a_value_that_comes_late_but_comes_is_not_lost(virtual_time: VirtualTime) -> None:
+    async def scenario() -> None:
+        async def slow() -> str:
+            try:
+                await anyio.sleep(100)
+            except anyio.get_cancelled_exc_class():
+                return "what there is"
+            return "all"
+
+        outcome = await run_apart(slow, "slow", nobody, seconds=5)
+        assert (outcome.value, outcome.is_late) == ("what there is", False)
+
+    virtual_time(scenario)
+
+
+@pytest.mark.parametrize("how", ["ends", "raises"])
+def test_work_that_its_time_ends_is_late(virtual_time: VirtualTime, how: str) -> None:
+    async def scenario() -> None:
+        async def slow() -> None:
+            try:
+                await anyio.sleep(100)
+            except anyio.get_cancelled_exc_class():
+                if how == "raises":
+                    raise ValueError("the connection was lost") from None
+                raise
+
+        began = anyio.current_time()
+        outcome = await run_apart(slow, "slow", nobody, seconds=5)
+        assert outcome.is_late
+        assert isinstance(outcome.error, ValueError) == (how == "raises")
+        assert anyio.current_time() - began == pytest.approx(5, abs=0.1)
+
+    virtual_time(scenario)
+
+
+def test_work_that_goes_on_beyond_its_time_is_left_to_itself(virtual_time: VirtualTime) -> None:
+    told: list[str] = []
+
+    async def scenario() -> None:
+        release = anyio.Event()
+
+        async def stubborn() -> None:
+            with anyio.CancelScope(shield=True):
+                await release.wait()
+
+        began = anyio.current_time()
+        outcome = await run_apart(stubborn, "it", lambda: told.append("left"), seconds=5, grace=2)
+        assert outcome.is_late
+        assert anyio.current_time() - began == pytest.approx(7, abs=0.1)
+        assert abandoned() == ("it",)
+        release.set()
+        await anyio.sleep(0.1)
+        assert abandoned() == ()
+
+    virtual_time(scenario)
+    assert told == ["left"]
+
+
+_PROGRAM = """
+import asyncio
+from agentkit.resilience import run_apart
+
+async def never_ends():
+    while True:
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            pass
+
+async def main():
+    outcome = await run_apart(never_ends, "it", lambda: print("abandoned"), seconds=0.05, grace=0.05)
+    print("late" if outcome.is_late else "in time")
+
+asyncio.run(main())
+print("ended")
+"""
+
+
+def test_a_program_ends_without_what_it_has_abandoned() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", _PROGRAM], capture_output=True, text=True, timeout=30, check=True
+    )
+    assert ended.stdout.split() == ["abandoned", "late", "ended"]
+    assert "was destroyed" not in ended.stderr
