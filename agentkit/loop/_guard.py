@@ -73,12 +73,19 @@ class Guard:
 
     def _circles(self) -> tuple[int, int]:
         """Return how often the circle at the end has gone round, and of how many rounds it is."""
+        last = _asked(self.rounds[-1])
+        if not any(_asked(round_) == last for round_ in self.rounds[:-1]):
+            return 1, 1  # nearly always: this has never been asked for before
         found = [
             (_repeats(self.rounds, period), period) for period in range(1, _LONGEST_PERIOD + 1)
         ]
-        asked = [tuple(call[:2] for call in round_) for round_ in self.rounds]
+        asked = [_asked(round_) for round_ in self.rounds]
         found.append((_repeats(asked, 1) // _PATIENCE, 1))
         return max(found, key=lambda one: (one[0], -one[1]))
+
+
+def _asked(round_: Round) -> tuple[tuple[str, str], ...]:
+    return tuple((name, arguments) for name, arguments, _ in round_)
 
 
 def _repeats(rounds: Sequence[object], period: int) -> int:

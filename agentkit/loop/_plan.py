@@ -1,7 +1,7 @@
 """Plan: ask the model for its next turn."""
 
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, Literal
 
@@ -28,16 +28,16 @@ from agentkit.protocols import ModelRequest, ToolChoice
 from agentkit.resilience import deadline, retrying
 
 
-@contextmanager
-def step_deadline(state: RunState) -> Generator[None]:
-    """Hold a step, the model's turn and the calls it makes, to the time of a step.
+def step_deadline(state: RunState) -> AbstractContextManager[None]:
+    """Return a block that holds a step, the model's turn and its calls, to the time of a step.
 
     Raises:
-        DeadlineExceededError: it took longer.
+        DeadlineExceededError: leaving the block, which took longer.
     """
     seconds = state.policy.timeouts.step
-    with deadline(seconds, DeadlineExceededError(f"A step took longer than {seconds} seconds.")):
-        yield
+    if seconds is None:
+        return nullcontext()
+    return deadline(seconds, DeadlineExceededError(f"A step took longer than {seconds} seconds."))
 
 
 async def ask(

@@ -1,11 +1,11 @@
 """Work that is waited for no longer than it deserves: cancelled, then abandoned."""
 
 import asyncio  # noqa: TID251 - a task that may outlive its caller is what anyio does not have
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from contextvars import copy_context
 from dataclasses import dataclass
 from math import inf
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import anyio
 from anyio.lowlevel import checkpoint
@@ -48,9 +48,11 @@ async def run_apart(
     goes on for `grace` seconds, it is left to itself, `on_abandoned` is called, and `abandoned` has
     its name until it ends. Within the work, the deadline of the caller can be seen.
     """
-    latest = inf if seconds is None else anyio.current_time() + seconds
-    apart = _Apart(work, name, on_abandoned, latest)
-    apart.task.start(apart.do)
+    if backend().startswith("trio"):
+        apart: _Apart[T] = _ApartInTrio(work, name, on_abandoned, seconds)
+    else:
+        apart = _Apart(work, name, on_abandoned, seconds)
+    apart.start()
     try:
         await apart.end(grace)
     except anyio.get_cancelled_exc_class():
@@ -60,17 +62,18 @@ async def run_apart(
 
 
 class _Apart(Generic[T]):
-    """Work, and whoever waits for it."""
+    """Work in an asyncio task that nobody owns, and whoever waits for it."""
 
     __slots__ = (
         "_callers",
+        "_ended",
         "_latest",
         "_name",
         "_on_abandoned",
         "_scope",
+        "_task",
         "_work",
         "outcome",
-        "task",
     )
 
     def __init__(
@@ -78,19 +81,24 @@ class _Apart(Generic[T]):
         work: Callable[[], Awaitable[T]],
         name: str,
         on_abandoned: Callable[[], None],
-        latest: float,
+        seconds: float | None,
     ) -> None:
         self._work = work
         self._name = name
         self._on_abandoned = on_abandoned
-        self._latest = latest
+        self._latest = inf if seconds is None else anyio.current_time() + seconds
         self._callers = anyio.current_effective_deadline() + _LATER
-        self._scope = anyio.CancelScope(deadline=min(latest, self._callers))
+        self._scope = anyio.CancelScope(deadline=min(self._latest, self._callers))
+        self._task: asyncio.Task[None] | None = None
+        self._ended: asyncio.Future[None] | None = None
         self.outcome: Outcome[T] = Outcome()
-        self.task = _TrioTask() if backend().startswith("trio") else _AsyncioTask()
+
+    def start(self) -> None:
+        """Begin."""
+        self._task = asyncio.get_running_loop().create_task(self.do())
 
     async def do(self) -> None:
-        """Do the work; the body of its task."""
+        """Do the work; the body of the task."""
         try:
             with self._scope:
                 self.outcome.value = await self._work()
@@ -98,12 +106,12 @@ class _Apart(Generic[T]):
             self.outcome.error = error
         if _abandoned:
             _abandoned.pop(id(self), None)
-        self.task.settle()
+        self._settle()
 
     async def end(self, grace: float) -> None:
         """Wait for the end, or until it is overdue."""
         outcome, scope = self.outcome, self._scope
-        if not await self.task.ended_by(self._latest + grace):
+        if not await self._ended_by(self._latest + grace):
             outcome.is_late = True
             self._abandon()
         elif scope.cancel_called and (scope.cancelled_caught or outcome.error is not None):
@@ -115,56 +123,35 @@ class _Apart(Generic[T]):
         """Cancel it, and wait as long as it deserves."""
         self._scope.cancel()
         with anyio.CancelScope(shield=True):
-            if not await self.task.ended_by(anyio.current_time() + grace):
+            if not await self._ended_by(anyio.current_time() + grace):
                 self._abandon()
 
-    def _abandon(self) -> None:
-        _abandoned[id(self)] = self._name
-        self.task.forget()
-        self._on_abandoned()
-
-
-class _AsyncioTask:
-    """A task that nobody owns."""
-
-    __slots__ = ("_ended", "_loop", "_task")
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._ended: asyncio.Future[None] | None = None
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self, body: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Begin."""
-        self._task = self._loop.create_task(body())
-        self._task.add_done_callback(self.settle)  # of one that is cancelled before it begins
-
-    async def ended_by(self, moment: float) -> bool:
-        """Wait for its end, until a moment; return whether it has ended."""
-        ended = self._ended = self._loop.create_future()
-        if self.is_over:
+    async def _ended_by(self, moment: float) -> bool:
+        """Wait for the end, until a moment; return whether it has come."""
+        task, loop = self._task, asyncio.get_running_loop()
+        if task is None or task.done():
             return True
-        timer = None if moment == inf else self._loop.call_at(moment, self.settle)
+        ended = self._ended = loop.create_future()
+        timer = None if moment == inf else loop.call_at(moment, self._settle)
         try:
             await ended
         finally:
             if timer is not None:
                 timer.cancel()
-        return self.is_over
+        return task.done()
 
-    @property
-    def is_over(self) -> bool:
-        """Whether it has ended."""
-        return self._task is None or self._task.done()
+    def _settle(self) -> None:
+        """End the waiting; the last that the task itself does."""
+        if self._ended is not None and not self._ended.done():
+            self._ended.set_result(None)
 
-    def settle(self, _: object = None) -> None:
-        """End the waiting for it; the last that it does itself."""
-        ended = self._ended
-        if ended is not None and not ended.done():
-            ended.set_result(None)
+    def _abandon(self) -> None:
+        _abandoned[id(self)] = self._name
+        self._forget()
+        self._on_abandoned()
 
-    def forget(self) -> None:
-        """Let the event loop end without it: `asyncio.run` waits for all others."""
+    def _forget(self) -> None:
+        """Let the event loop end without it: `asyncio.run` waits for all other tasks."""
         if task := self._task:
             _left.add(task)
             task.add_done_callback(_left.discard)
@@ -172,31 +159,25 @@ class _AsyncioTask:
             task._log_destroy_pending = False  # noqa: SLF001 # pyright: ignore[reportAttributeAccessIssue] - as asyncio does for those it leaves
 
 
-class _TrioTask:
-    """The same in trio, which waits for all of its tasks."""
+class _ApartInTrio(_Apart[T]):
+    """The same in trio, which waits for all of its tasks at its end."""
 
-    __slots__ = ("_ended",)
+    __slots__ = ("_over",)
 
-    def __init__(self) -> None:
+    def start(self) -> None:
+        """Begin."""
         import trio  # only where it runs already
 
-        self._ended = trio.Event()
+        self._over = trio.Event()
+        trio.lowlevel.spawn_system_task(self.do, context=copy_context())
 
-    def start(self, body: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Begin."""
-        import trio
-
-        trio.lowlevel.spawn_system_task(body, context=copy_context())
-
-    async def ended_by(self, moment: float) -> bool:
-        """Wait for its end, until a moment; return whether it has ended."""
+    async def _ended_by(self, moment: float) -> bool:
         with anyio.CancelScope(deadline=moment):
-            await self._ended.wait()
-        return self._ended.is_set()
+            await self._over.wait()
+        return self._over.is_set()
 
-    def settle(self) -> None:
-        """End the waiting for it."""
-        self._ended.set()
+    def _settle(self) -> None:
+        self._over.set()
 
-    def forget(self) -> None:
+    def _forget(self) -> None:
         """Do nothing: there is no other way to end."""

@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Awaitable, Callable
-from functools import partial
 from math import inf
 from typing import TypeAlias, TypeVar
 
@@ -46,19 +45,33 @@ async def retrying(
     Raises:
         AgentkitError: not worth repeating, attempts used up, or no time left to wait.
     """
-    attempt = partial(_unless_cancelled, ask)
     try:
-        return await attempt()  # nearly always enough; tenacity costs more than the rest of a step
+        return await ask()  # nearly always enough; tenacity costs more than the rest of a step
     except AgentkitError as error:
+        await _give_way()
         if not (worth(error) and policy.attempts > 1 and _fits(error.retry_after or 0.0)):
             raise
         first = error
+    return await _repeat(policy, ask, on_retry, worth, first)
+
+
+async def _repeat(
+    policy: Retry,
+    ask: Callable[[], Awaitable[T]],
+    on_retry: Callable[[int, float, AgentkitError], None],
+    worth: Worth,
+    first: AgentkitError,
+) -> T:
     pending: list[AgentkitError] = [first]
 
     async def again() -> T:
-        if pending:  # the first attempt has been made above: replay its outcome to tenacity
+        if pending:  # the first attempt has been made: replay its outcome to tenacity
             raise pending.pop()
-        return await attempt()
+        try:
+            return await ask()
+        except AgentkitError:
+            await _give_way()
+            raise
 
     delays: dict[int, float] = {}
 
@@ -86,14 +99,10 @@ async def retrying(
     return await retries(again)
 
 
-async def _unless_cancelled(ask: Callable[[], Awaitable[T]]) -> T:
-    """Await `ask()`; where it fails while the caller is being cancelled, that comes first."""
-    try:
-        return await ask()
-    except AgentkitError:
-        if anyio.current_effective_deadline() == -inf:
-            await checkpoint()
-        raise
+async def _give_way() -> None:
+    """Raise a cancellation of the caller, if there is one: it comes before what failed meanwhile."""
+    if anyio.current_effective_deadline() == -inf:
+        await checkpoint()
 
 
 def _fits(seconds: float) -> bool:

@@ -1,9 +1,10 @@
 """Deadlines, groups, and whose cancellation it is."""
 
 import asyncio  # noqa: TID251 - anyio does not tell whether the task itself was cancelled
-from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from math import inf
+from types import TracebackType
 
 import anyio
 from anyio.abc import TaskGroup
@@ -11,19 +12,32 @@ from anyio.abc import TaskGroup
 from agentkit.errors import AgentkitError
 
 
-@contextmanager
-def deadline(seconds: float | None, error: AgentkitError) -> Generator[None]:
+class deadline:  # noqa: N801 - used like a function; a generator would cost five times as much
     """Raise `error` if the block takes longer than `seconds`; `None` means no limit.
 
     Only this block's own expiry becomes `error`: a cancellation from outside passes through.
     """
-    if seconds is None:
-        yield
-        return
-    with anyio.move_on_after(seconds) as scope:
-        yield
-    if scope.cancelled_caught:
-        raise error
+
+    __slots__ = ("_error", "_scope")
+
+    def __init__(self, seconds: float | None, error: AgentkitError) -> None:
+        self._error = error
+        self._scope = None if seconds is None else anyio.move_on_after(seconds)
+
+    def __enter__(self) -> None:
+        if self._scope is not None:
+            self._scope.__enter__()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._scope is not None:
+            self._scope.__exit__(kind, error, traceback)
+            if self._scope.cancelled_caught:
+                raise self._error from None
 
 
 @asynccontextmanager

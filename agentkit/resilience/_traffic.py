@@ -76,6 +76,9 @@ class TrafficControl:
             CircuitOpenError: the server is left alone.
             OverloadedError: the turn would come too late.
         """
+        if not self._opened_times and self._has_room:  # nearly always
+            self._take_turn()
+            return False
         self._check_breaker()
         await self._enter()
         probes = self.breaker == "half-open"
@@ -109,8 +112,12 @@ class TrafficControl:
             retry_after=left,
         )
 
+    @property
+    def _has_room(self) -> bool:
+        return self._limit is None or (self._running < self._limit and not self._queue)
+
     async def _enter(self) -> None:
-        if self._limit is None or (self._running < self._limit and not self._queue):
+        if self._has_room:
             self._take_turn()
             return
         self._shed()
@@ -174,7 +181,7 @@ class TrafficControl:
 
     def _note(self, *, failed: bool) -> None:
         now = anyio.current_time()
-        if self.breaker == "half-open" and failed:
+        if failed and self.breaker == "half-open":
             self._open(now)
             return
         self._outcomes.append((now, failed))
