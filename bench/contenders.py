@@ -195,15 +195,15 @@ def _without_guards() -> Generator[None]:
     def skip(*_: Any) -> None:
         pass
 
-    async def nothing(*_: Any) -> None:
-        pass
+    def yes(*_: Any) -> bool:
+        return True
 
     def admitted(_: TrafficControl) -> Any:
         return nullcontext()
 
     patches: dict[str, Any] = {
         "agentkit.loop._call.run_apart": here,
-        "agentkit.loop._plan.make_room": nothing,
+        "agentkit.loop._plan.fits": yes,
         "agentkit.loop._plan.Watch.take": no,
         "agentkit.loop._pursue.announces_call": no,
         "agentkit.loop._guard.Guard.observe": no_verdict,

@@ -1,6 +1,5 @@
 """Agent: instructions, tools and a model, ready to be given tasks."""
 
-import re
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -26,7 +25,6 @@ from agentkit.protocols import Approver, Model, Observer, Tool
 from agentkit.toolkit import FunctionTool, Registry, Shelf
 
 _DEEPEST = 5  # agents that use agents
-_UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
 
 
 class RunOptions(TypedDict, total=False):
@@ -269,7 +267,7 @@ class Agent:
     def _shelf(self, conversation_id: str) -> Shelf | None:
         if self.results_dir is None:
             return None
-        return Shelf(self.results_dir / _UNSAFE.sub("_", conversation_id))
+        return Shelf(self.results_dir, conversation_id)
 
     def _resumed(
         self,

@@ -20,12 +20,14 @@ from agentkit.events import (
 )
 from agentkit.loop._cut import CutShort, Watch
 from agentkit.loop._observe import check_limits
-from agentkit.loop._room import LEAST_ANSWER, least_answer, make_more_room, make_room
+from agentkit.loop._room import LEAST_ANSWER, fits, least_answer, make_more_room, make_room
 from agentkit.loop._state import RunState
 from agentkit.messages import Message, ModelTurn, ToolSpec, Usage
 from agentkit.policies import Thinking
 from agentkit.protocols import ModelRequest, ToolChoice
 from agentkit.resilience import deadline, retrying
+
+_NO_DEADLINE = nullcontext()
 
 
 def step_deadline(state: RunState) -> AbstractContextManager[None]:
@@ -36,7 +38,7 @@ def step_deadline(state: RunState) -> AbstractContextManager[None]:
     """
     seconds = state.policy.timeouts.step
     if seconds is None:
-        return nullcontext()
+        return _NO_DEADLINE
     return deadline(seconds, DeadlineExceededError(f"A step took longer than {seconds} seconds."))
 
 
@@ -67,13 +69,12 @@ async def ask(
         ModelError: the model could not be asked.
         InvalidOutputError: what it wrote went in circles too often.
     """
-    summary = partial(_ask_for_summary, state)
     is_tight = messages is not None
     while True:
         if limited:
             check_limits(state)
-        if messages is None:
-            await make_room(state, summary)
+        if messages is None and not fits(state):
+            await make_room(state, _ask_for_summary)
         shown = messages if messages is not None else state.shown()
         request = ModelRequest(
             messages=shown if aside is None else [*shown, aside],
@@ -97,7 +98,7 @@ async def ask(
             if is_tight:
                 raise
             # Without more to leave out, a short answer is better than none.
-            is_tight = not await make_more_room(state, summary)
+            is_tight = not await make_more_room(state, _ask_for_summary)
             state.notice(f"The prompt was too long: {error}")
             continue
         if not cut:

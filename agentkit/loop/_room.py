@@ -13,7 +13,7 @@ from agentkit.text import capped
 LEAST_ANSWER = 64
 """Tokens; with less room an answer is not worth asking for."""
 
-Ask: TypeAlias = Callable[[Sequence[Message]], Awaitable[ModelTurn]]
+Ask: TypeAlias = Callable[[RunState, Sequence[Message]], Awaitable[ModelTurn]]
 """Asks for a summary."""
 
 _RESERVED_SHARE = 4  # of the context at least a quarter may be prompt only
@@ -35,10 +35,8 @@ open. At most 300 words, no introduction."""
 
 
 async def make_room(state: RunState, ask: Ask) -> None:
-    """Show less before a prompt gets too long; an estimate that the server's counts correct."""
-    if _fits(state):
-        return
-    if await _clear(state) and _fits(state):
+    """Show less before a prompt gets too long."""
+    if await _clear(state) and fits(state):
         return
     await _summarise(state, ask)
 
@@ -54,7 +52,8 @@ def least_answer(state: RunState) -> int:
     return LEAST_ANSWER if context is None else max(LEAST_ANSWER, context // _LEAST_SHARE)
 
 
-def _fits(state: RunState) -> bool:
+def fits(state: RunState) -> bool:
+    """Tell whether the prompt fits; by an estimate that the server's counts correct."""
     context = state.model.profile.context_tokens
     if context is None:
         return True
@@ -85,7 +84,7 @@ async def _summarise(state: RunState, ask: Ask) -> bool:
     context = state.model.profile.context_tokens or 8_192
     notes = capped(as_lines(old, _LINE_CHARS), context * _CHARS_A_TOKEN // 2)
     try:
-        turn = await ask([UserMessage(_PROMPT.format(notes=notes))])
+        turn = await ask(state, [UserMessage(_PROMPT.format(notes=notes))])
         text = turn.text.strip()
     except ModelError as error:
         state.notice(f"No summary: {error}")

@@ -214,7 +214,8 @@ class Endpoint:
 
     async def _abort(self, rid: str) -> None:
         url = self.base_url.rstrip("/").removesuffix("/v1") + "/abort_request"
-        with anyio.move_on_after(_ABORT_SECONDS, shield=True), suppress(*FOREIGN):
+        with anyio.move_on_after(_ABORT_SECONDS, shield=True), suppress(*FOREIGN, RuntimeError):
+            # A RuntimeError: the client is closed already, and with it the connection.
             body = b'{"rid":"%s"}' % rid.encode()
             await self._http.post(url, content=body, headers=self._json_headers)
 

@@ -41,10 +41,21 @@ class IdentityMemo(Generic[K, V]):
         if value is key:  # it would keep itself alive
             return value
 
-        def forget(_gone: ref[K]) -> None:  # runs before the number can belong to another object
-            self._values.pop(number, None)
-            self._alive.pop(number, None)
-
-        self._alive[number] = ref(key, forget)
+        self._alive[number] = alive = _Numbered(key, self._forget)
+        alive.number = number
         self._values[number] = value
         return value
+
+    def _forget(self, gone: "ref[K]") -> None:
+        """Runs before the number can belong to another object."""
+        number = gone.number if isinstance(gone, _Numbered) else 0
+        self._values.pop(number, None)
+        self._alive.pop(number, None)
+
+
+class _Numbered(ref[K]):
+    """A weak reference that knows whose it was, without a function of its own."""
+
+    __slots__ = ("number",)
+
+    number: int

@@ -1,5 +1,6 @@
 """Results that are too long for a prompt: kept whole on disk, read piece by piece."""
 
+import re
 import shutil
 import time
 from functools import cached_property
@@ -11,6 +12,7 @@ from anyio import to_thread
 from agentkit.errors import ToolError
 from agentkit.toolkit._function import FunctionTool
 
+_UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
 _MOST_CHARS = 20_000_000  # of one result
 _KEPT_SECONDS = 14 * 24 * 3600.0
 _HANDLE_CHARS = 8
@@ -20,8 +22,13 @@ _LONGEST_PAGE = 20_000
 class Shelf:
     """The long results of one conversation, in a folder of its own."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, parent: Path, name: str) -> None:
+        self._parent = parent
+        self._name = name
+
+    @property
+    def _folder(self) -> Path:
+        return self._parent / _UNSAFE.sub("_", self._name)
 
     @cached_property
     def tool(self) -> FunctionTool:
@@ -54,8 +61,8 @@ class Shelf:
 
     def _write(self, text: str) -> str:
         if not self._folder.is_dir():
-            self._folder.parent.mkdir(parents=True, exist_ok=True)
-            _tidy_up(self._folder.parent)
+            self._parent.mkdir(parents=True, exist_ok=True)
+            _tidy_up(self._parent)
             self._folder.mkdir(mode=0o700)
         handle = uuid4().hex[:_HANDLE_CHARS]
         path = self._folder / handle

@@ -85,7 +85,7 @@ class TraceWriter:
         """Bring everything noted so far to disk; waits for a slow disk, but not for ever."""
         with anyio.move_on_after(_WRITE_SECONDS, shield=True) as scope:
             async with self._writing:
-                while self._waiting:
+                if self._waiting:
                     # `abandon`: a thread stuck in a dead network disk must not hold the program.
                     await run_sync(self._write, self._take(), abandon_on_cancel=True)
         if scope.cancelled_caught:
