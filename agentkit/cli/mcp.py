@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agentkit.cli import _options as options
-from agentkit.cli._terminal import ending, note, stdout_console, tell_if
+from agentkit.cli._terminal import ending, note, say, stdout_console, tell_if
 from agentkit.errors import InvalidTaskError
 
 if TYPE_CHECKING:
@@ -41,6 +41,25 @@ def try_out(
     """Start one server, or all, and fail unless each is ready (exit code 5)."""
     with ending(tell=tell_if(as_json)):
         raise SystemExit(_run(file, name, as_json=as_json, must_work=True).value)
+
+
+@app.command("logs")
+def logs(
+    name: Annotated[str, typer.Argument(help="The server.", metavar="NAME")],
+    lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="How many.")] = 50,
+    file: File = None,
+) -> None:
+    """Show the end of what a server has written on stderr when it last ran."""
+    with ending():
+        from agentkit.settings import read_settings
+
+        settings = read_settings()
+        config = read_servers(settings, file)
+        found = [one for one in config.servers if one.name == name] if config is not None else []
+        if not found:
+            known = ", ".join(one.name for one in config.servers) if config is not None else ""
+            raise InvalidTaskError(f"No MCP server named {name!r}. There are: {known or 'none'}.")
+        _show_log(settings.state_dir / "logs", found[0], lines)
 
 
 def read_servers(settings: "Settings", file: Path | None = None) -> "McpConfig | None":
@@ -150,13 +169,28 @@ def _print_table(
                 _print_log(log_of(logs, state.name), servers[state.name])
 
 
+def _show_log(logs: Path, server: "ServerConfig", lines: int) -> None:
+    from agentkit.mcp import log_of
+
+    path = log_of(logs, server.name)
+    found = _last_lines(path, server, lines)
+    if not found:
+        note(f"The MCP server {server.name!r} has written nothing: there is no {path}.")
+    for line in found:
+        say(line)
+
+
 def _print_log(path: Path, server: "ServerConfig") -> None:
     from agentkit.trace.words import shortened
 
+    for line in _last_lines(path, server, 5):
+        note(f"  | {shortened(line, _LOG_LINE)}")
+
+
+def _last_lines(path: Path, server: "ServerConfig", lines: int) -> list[str]:
+    """Return the end of a log without secrets: it may be older than the care that is taken now."""
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()[-5:]
+        found = path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]
     except OSError:  # it never came to write one
-        return
-    for line in lines:
-        # The file may be older than the care that is taken of it now.
-        note(f"  | {shortened(server.redact(line), _LOG_LINE)}")
+        return []
+    return [server.redact(line) for line in found]

@@ -17,6 +17,8 @@ _STDIO = ("stdio",)
 _HTTP = ("http", "streamable-http", "streamableHttp", "streamable_http")
 _FOR_PEOPLE = frozenset({"description", "comment", "type", "transport"})
 _WITH_SCHEME = re.compile(r"[A-Za-z]+ +(\S+)")
+_TIME = re.compile(r"(\d+(?:\.\d+)?) ?(ms|s|m|h)")
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _AMBIGUOUS_BELOW = 1000
 """A bare `timeout` is in milliseconds elsewhere; a small one was surely meant in seconds."""
 
@@ -133,20 +135,42 @@ class Entry:
         return tuple(sorted(worth, key=lambda secret: (-len(secret), secret)))
 
     def _seconds(self, what: str, *milliseconds: str) -> float | None:
-        seconds = self._number(f"{what}Seconds", f"{what}Timeout")
+        names = f"{what}Seconds", f"{what}Timeout"
+        seconds = self._with_unit(*names) or self._number(*names)
         if seconds is not None:
             return seconds
-        value = self._number(f"{what}TimeoutMs", *milliseconds)
+        names = f"{what}TimeoutMs", *milliseconds
+        seconds = self._with_unit(*names)
+        if seconds is not None:
+            return seconds
+        value = self._number(*names)
         return None if value is None else value / 1000
 
+    def _with_unit(self, *keys: str) -> float | None:
+        """Return the seconds of a time that says its unit, like "30s"; `None` if it does not."""
+        key = next((name for name in keys if name in self._left), "")
+        text: Any = self._left.get(key)
+        if not isinstance(text, str):
+            return None
+        found = _TIME.fullmatch(text.strip())
+        if found is None or float(found[1]) <= 0:
+            self._fail(
+                f"{key!r} is {text!r}, which is no time", 'Write "500ms", "30s", "2m" or "1h".'
+            )
+        del self._left[key]
+        return float(found[1]) * _UNITS[found[2]]
+
     def _bare_timeout(self) -> float | None:
+        seconds = self._with_unit("timeout")
+        if seconds is not None:
+            return seconds
         value = self._number("timeout")
         if value is None:
             return None
         if value < _AMBIGUOUS_BELOW:
             self.warnings.append(
                 f"server {self._name!r}: 'timeout' is in milliseconds, and {value:g} is too few: "
-                "it has no effect. Write 'callSeconds'."
+                'it has no effect. Write "{value:g}s".'
             )
             return None
         return value / 1000

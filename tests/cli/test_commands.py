@@ -159,6 +159,21 @@ def test_a_disabled_server_is_not_said_to_work(cli: Cli, empty_folder: Path) -> 
     assert "'off' is disabled" in outcome.stderr
 
 
+def test_the_log_of_a_server_is_shown_without_its_secrets(cli: Cli, empty_folder: Path) -> None:
+    script = "import os, sys; sys.exit('one\\ntwo: ' + os.environ['API_KEY'])"
+    entry = {"command": sys.executable, "args": ["-c", script], "env": {"API_KEY": "s3cr3t-value"}}
+    (empty_folder / "mcp_servers.json").write_text(json.dumps({"a": entry}), encoding="utf-8")
+    outcome = cli("mcp", "logs", "a")
+    assert (outcome.code, outcome.stdout) == (0, "")
+    assert "has written nothing" in outcome.stderr
+    cli("mcp", "list")
+    assert cli("mcp", "logs", "a").stdout.splitlines() == ["one", "two: ***"]
+    assert cli("mcp", "logs", "a", "-n", "1").stdout.splitlines() == ["two: ***"]
+    outcome = cli("mcp", "logs", "b")
+    assert outcome.code == 2
+    assert "There are: a." in outcome.stderr
+
+
 def test_the_last_words_of_a_server_are_found_under_any_name(cli: Cli, empty_folder: Path) -> None:
     script = "import sys; sys.exit('no database here')"
     servers = {"a/b": {"command": sys.executable, "args": ["-c", script]}}

@@ -165,3 +165,26 @@ def test_a_key_of_many_lines_is_found_line_by_line(tmp_path: Path) -> None:
     key = {"PRIVATE_KEY": "-----BEGIN-----\nQUJDREVGRw==\n"}
     (server,) = read(tmp_path, json.dumps({"a": {"command": "x", "env": key}}))
     assert server.redact("line 2 is QUJDREVGRw==, it said") == "line 2 is ***, it said"
+
+
+@pytest.mark.parametrize(
+    ("entry", "call", "connect"),
+    [
+        ('"timeout": "30s"', 30.0, None),
+        ('"timeout": "1500ms", "connectTimeout": "2m"', 1.5, 120.0),
+        ('"callSeconds": "0.5 h", "connectSeconds": 3', 1800.0, 3.0),
+        ('"timeoutMs": "20s"', 20.0, None),
+    ],
+)
+def test_a_time_may_say_its_unit(
+    tmp_path: Path, entry: str, call: float, connect: float | None
+) -> None:
+    (server,) = read(tmp_path, f'{{"a": {{"command": "x", {entry}}}}}')
+    assert (server.call_seconds, server.connect_seconds, server.problem) == (call, connect, "")
+
+
+@pytest.mark.parametrize("text", ["soon", "0s", "-1s", "5 days", "s", ""])
+def test_what_is_no_time_is_refused_with_an_example(tmp_path: Path, text: str) -> None:
+    (server,) = read(tmp_path, f'{{"a": {{"command": "x", "timeout": "{text}"}}}}')
+    assert "is no time" in server.problem
+    assert '"30s"' in server.hint
