@@ -116,7 +116,13 @@ class _Owner:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env={**self._folders(), **self.options["environment"], **key},
+            # SGLang keeps what it compiles elsewhere: in its cache, which stays.
+            env={
+                **os.environ,
+                "TMPDIR": self.options["scratch"],
+                **self.options["environment"],
+                **key,
+            },
             cwd=self.options["folder"],
             start_new_session=True,
             # Killed with this process, even by the kernel. Before the exec, and in a process that
@@ -127,15 +133,6 @@ class _Owner:
         threading.Thread(target=self._pump, args=[server.stdout], daemon=True).start()
         threading.Thread(target=self._probe, daemon=True).start()
         return server
-
-    def _folders(self) -> dict[str, str]:
-        """Return an environment with a temporary folder of its own; what it compiles stays."""
-        compiled = str(Path(self.options["folder"]).with_name("compiled"))
-        return {
-            "TORCHINDUCTOR_CACHE_DIR": compiled,
-            **os.environ,
-            "TMPDIR": self.options["scratch"],
-        }
 
     def _note_shared_memory(self) -> None:
         if self.server is None:

@@ -19,7 +19,9 @@ class ServerConfig:
         args: its arguments; never a shell.
         env: variables on top of the harmless part of our own environment.
         cwd: folder it runs in; `None` is ours.
-        url: address of a streamable HTTP server, instead of a command.
+        url: address of a server that runs already, instead of a command.
+        transport: how it is spoken to at `url`: "http", streamable HTTP, or "sse", the way of old
+            servers; "" tries the first, and the second where a server refuses that.
         headers: sent with each request to `url`.
         disabled: keep the entry, do not start it.
         required: without this server nothing starts at all.
@@ -44,6 +46,7 @@ class ServerConfig:
     env: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     cwd: Path | None = None
     url: str = field(default="", repr=False)
+    transport: Literal["", "http", "sse"] = ""
     headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     disabled: bool = False
     required: bool = False

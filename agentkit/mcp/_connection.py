@@ -19,7 +19,7 @@ from agentkit.errors import McpServerError
 from agentkit.mcp._config import ServerConfig
 from agentkit.mcp._diary import Diary
 from agentkit.mcp._gate import Gate, Sink, Source
-from agentkit.mcp._http import Refusal, open_http, refusals
+from agentkit.mcp._http import Refusal, open_http, open_sse, refusals
 from agentkit.mcp._launch import plan_launch
 from agentkit.mcp._process import describe_exit
 from agentkit.mcp._stdio import Pipes
@@ -65,6 +65,7 @@ class Connection:
         self._call_seconds = call_seconds
         self._diary = Diary(log, config.redact)
         self._pipes: Pipes | None = None
+        self._transport_kind = config.transport
         self._stop = anyio.Event()
         self._clock = anyio.CancelScope()
         self._refusals: list[Refusal] = []
@@ -89,14 +90,35 @@ class Connection:
         """Open, wait, close; never raises but for a cancellation from outside."""
         refusals.set(self._refusals)
         try:
-            await self._open_and_wait()
-        except Exception as error:  # the SDK raises whatever its transports raise, in groups
-            self.failure = self.failure or self._explained(error)
+            if not await self._managed() and self._may_speak_sse():
+                failure, self.failure = self.failure, None
+                self._transport_kind, self._clock, self.gate = "sse", anyio.CancelScope(), Gate()
+                if not await self._managed():
+                    self.failure = failure  # the first tells more
         finally:
             self.client = None
             self._stop.set()
             self.opened.set()
             self.ended.set()
+
+    async def _managed(self) -> bool:
+        """Open, wait, close; return whether it was ever open."""
+        try:
+            await self._open_and_wait()
+        except Exception as error:  # the SDK raises whatever its transports raise, in groups
+            self.failure = self.failure or self._explained(error)
+        return self.opened.is_set()
+
+    def _may_speak_sse(self) -> bool:
+        """Tell whether a server of the old kind would have refused like this."""
+        refused = self._refusals[-1].status if self._refusals else 0
+        unknown = bool(self._config.url) and not self._transport_kind
+        return unknown and refused in {404, 405} and not self._stop.is_set()
+
+    @property
+    def speaks_sse(self) -> bool:
+        """Whether all answers come in one stream: if that ends, no call has an answer any more."""
+        return self._transport_kind == "sse"
 
     async def _open_and_wait(self) -> None:
         seconds = self._connect_seconds
@@ -124,6 +146,13 @@ class Connection:
 
     async def _transport(self) -> AbstractAsyncContextManager[tuple[Source, Sink]]:
         config = self._config
+        if self.speaks_sse:
+            return open_sse(
+                config.url,
+                config.headers,
+                max_message_bytes=config.max_message_bytes,
+                on_refusal=self.end,
+            )
         if config.url:
             spare = None if self._call_seconds is None else self._call_seconds + _SPARE_SECONDS
             return open_http(

@@ -48,6 +48,7 @@ class Entry:
         """
         cwd = self._cwd()
         command, url = self._target(cwd)
+        transport = self._transport(url)
         env = self._texts("env")
         headers = self._texts("headers")
         args = tuple(self._expand("args", text) for text in self._list("args"))
@@ -58,6 +59,7 @@ class Entry:
             env=env,
             cwd=cwd,
             url=url,
+            transport=transport,
             headers=headers,
             disabled=self._flag("disabled") or not self._flag("enabled", default=True),
             required=self._flag("required"),
@@ -91,7 +93,6 @@ class Entry:
                 f"needs either 'command' or 'url', and has {self._named() or 'neither'}",
                 'Write "command" and "args" to start a program, "url" to speak to a running server.',
             )
-        self._check_kind(url)
         if url and not self._problem:
             self._check_url(url)
         if "/" in command and not Path(command).expanduser().is_absolute():
@@ -101,18 +102,15 @@ class Entry:
     def _named(self) -> str:
         return ", ".join(map(repr, self._given))
 
-    def _check_kind(self, url: str) -> None:
+    def _transport(self, url: str) -> Literal["", "http", "sse"]:
         kind = self._left.get("type", self._left.get("transport"))
+        if url and (kind == "sse" or (kind is None and urlsplit(url).path.endswith("/sse"))):
+            return "sse"
         allowed = _HTTP if url else _STDIO
-        if kind == "sse" or (kind is None and urlsplit(url).path.endswith("/sse")):
-            self._cannot(
-                "the transport 'sse' is not supported",
-                "Most servers offer streamable HTTP as well: write that address, often ending in /mcp.",
-            )
-        elif kind is not None and kind not in allowed and not self._problem:
-            self._fail(
-                f"'type' is {kind!r}", f"Leave it out, or write one of {', '.join(allowed)}."
-            )
+        if kind is not None and kind not in allowed and not self._problem:
+            known = (*allowed, "sse") if url else allowed
+            self._fail(f"'type' is {kind!r}", f"Leave it out, or write one of {', '.join(known)}.")
+        return "http" if url and kind is not None else ""
 
     def _check_url(self, url: str) -> None:
         parts = urlsplit(url)

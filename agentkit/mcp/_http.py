@@ -1,6 +1,7 @@
-"""The way to a server that runs already: streamable HTTP, with limits and readable failures."""
+"""The way to a server that runs already, with limits and readable failures."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -8,13 +9,18 @@ from functools import partial
 
 import httpx2
 from anyio import to_thread
+from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 
 from agentkit.mcp._gate import Sink, Source
 
 _CONNECT_SECONDS = 10.0
 _WRITE_SECONDS = 30.0
+_IDLE_SECONDS = 24 * 3600.0
+"""An SSE stream may be silent for long; a call has its own clock."""
 _HTTP_ERROR = 400
+# What it logs, with tracebacks, is told to whoever asked: it needs no place on the terminal.
+logging.getLogger("mcp.client.sse").addHandler(logging.NullHandler())
 
 refusals: ContextVar["list[Refusal] | None"] = ContextVar("refusals", default=None)
 """Set around a call to a list, it collects the HTTP refusals of that call: the SDK reports all of
@@ -63,6 +69,49 @@ async def open_http(
             url, http_client=client, max_sse_event_size=max_message_bytes
         ) as streams,
     ):
+        yield streams
+
+
+@asynccontextmanager
+async def open_sse(
+    url: str, headers: Mapping[str, str], *, max_message_bytes: int, on_refusal: Callable[[], None]
+) -> AsyncGenerator[tuple[Source, Sink]]:
+    """Hand out the messages of a server of the old kind, whose answers come in one long stream.
+
+    Args:
+        url: where the stream is.
+        headers: go to its origin alone.
+        max_message_bytes: of what is no stream; the SDK bounds each event.
+        on_refusal: called when a message is not taken: its answer would be waited for in vain.
+    """
+
+    async def look_at(response: httpx2.Response) -> None:
+        await _look_at(max_message_bytes, response)
+        if response.status_code >= _HTTP_ERROR and response.request.method == "POST":
+            on_refusal()
+
+    certificates = await to_thread.run_sync(httpx2.create_ssl_context)  # it reads the disk
+
+    def client(
+        headers: dict[str, str] | None = None,
+        timeout: httpx2.Timeout | None = None,
+        auth: httpx2.Auth | None = None,
+    ) -> httpx2.AsyncClient:
+        return httpx2.AsyncClient(
+            headers={**(headers or {}), "Accept-Encoding": "identity"},
+            timeout=timeout,
+            auth=auth,
+            verify=certificates,
+            event_hooks={"response": [look_at]},
+        )
+
+    async with sse_client(
+        url,
+        dict(headers),
+        timeout=_WRITE_SECONDS,
+        sse_read_timeout=_IDLE_SECONDS,
+        httpx_client_factory=client,
+    ) as streams:
         yield streams
 
 

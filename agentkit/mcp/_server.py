@@ -112,7 +112,7 @@ class Server:
                 return ToolError(said)
             connection.end()
             return ToolUnavailableError(said)  # the session is gone: the next one takes the call
-        if error.code == CONNECTION_CLOSED and self.config.url:
+        if error.code == CONNECTION_CLOSED and self.config.url and not connection.speaks_sse:
             return await self._cut_off(error, connection)
         if error.code == CONNECTION_CLOSED:
             return await self._lost(connection)

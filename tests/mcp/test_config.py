@@ -114,7 +114,7 @@ def test_a_broken_file_is_refused_with_place_and_fix(
         ('"a": {"command": "x", "callSeconds": 0}', "must be more than 0"),
         ('"a": {"url": "ftp://h/x"}', "not an http or https address"),
         ('"a": {"url": "http://h/x", "type": "stdio"}', "'type' is 'stdio'"),
-        ('"a": {"url": "http://h/sse"}', "the transport 'sse' is not supported"),
+        ('"a": {"url": "http://h/mcp", "type": "ws"}', "'type' is 'ws'"),
         ('"": {"command": "x"}', "a server needs a name"),
         ('"a": "x"', "must be an object"),
     ],
@@ -188,3 +188,19 @@ def test_what_is_no_time_is_refused_with_an_example(tmp_path: Path, text: str) -
     (server,) = read(tmp_path, f'{{"a": {{"command": "x", "timeout": "{text}"}}}}')
     assert "is no time" in server.problem
     assert '"30s"' in server.hint
+
+
+@pytest.mark.parametrize(
+    ("entry", "transport"),
+    [
+        ('"url": "http://h/mcp"', ""),
+        ('"url": "http://h/sse"', "sse"),
+        ('"url": "http://h/mcp", "type": "sse"', "sse"),
+        ('"url": "http://h/sse", "type": "streamable-http"', "http"),
+    ],
+)
+def test_how_a_server_is_spoken_to_is_told_or_seen(
+    tmp_path: Path, entry: str, transport: str
+) -> None:
+    (server,) = read(tmp_path, f'{{"a": {{{entry}}}}}')
+    assert (server.transport, server.problem) == (transport, "")

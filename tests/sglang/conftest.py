@@ -72,8 +72,12 @@ class Installed:
 
     def one(self, *words: str) -> int:
         """Return the process whose command line has all the words."""
-        [pid] = [p for p, command in self.processes().items() if all(w in command for w in words)]
-        return pid
+        every = self.processes()
+        found = [pid for pid, command in every.items() if all(word in command for word in words)]
+        assert len(found) == 1, "\n".join(
+            f"{pid} {command[-60:]}" for pid, command in every.items()
+        )
+        return found[0]
 
     def python_itself(self) -> Path:
         inside = self.python / "bin" / "python"
