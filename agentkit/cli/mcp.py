@@ -55,11 +55,8 @@ def logs(
 
         settings = read_settings()
         config = read_servers(settings, file)
-        found = [one for one in config.servers if one.name == name] if config is not None else []
-        if not found:
-            known = ", ".join(one.name for one in config.servers) if config is not None else ""
-            raise InvalidTaskError(f"No MCP server named {name!r}. There are: {known or 'none'}.")
-        _show_log(settings.state_dir / "logs", found[0], lines)
+        server = _find(config.servers if config is not None else (), name)
+        _show_log(settings.state_dir / "logs", server, lines)
 
 
 def read_servers(settings: "Settings", file: Path | None = None) -> "McpConfig | None":
@@ -121,17 +118,22 @@ def _run(file: Path | None, name: str | None, *, as_json: bool, must_work: bool)
     return code
 
 
+def _find(servers: "tuple[ServerConfig, ...]", name: str) -> "ServerConfig":
+    for one in servers:
+        if one.name == name:
+            return one
+    known = ", ".join(one.name for one in servers) or "none"
+    raise InvalidTaskError(f"No MCP server named {name!r}. There are: {known}.")
+
+
 def _only(config: "McpConfig", name: str) -> "tuple[ServerConfig, ...]":
-    found = tuple(one for one in config.servers if one.name == name)
-    if not found:
-        known = ", ".join(one.name for one in config.servers)
-        raise InvalidTaskError(f"No MCP server named {name!r}. There are: {known}.")
-    if found[0].disabled:
+    found = _find(config.servers, name)
+    if found.disabled:
         raise InvalidTaskError(
             f"The MCP server {name!r} is disabled, so nothing was tried.",
             hint='Take "disabled" (or "enabled": false) out of its entry.',
         )
-    return found
+    return (found,)
 
 
 def _print_table(
@@ -175,7 +177,7 @@ def _show_log(logs: Path, server: "ServerConfig", lines: int) -> None:
     path = log_of(logs, server.name)
     found = _last_lines(path, server, lines)
     if not found:
-        note(f"The MCP server {server.name!r} has written nothing: there is no {path}.")
+        note(f"The MCP server {server.name!r} has written nothing into {path}.")
     for line in found:
         say(line)
 

@@ -133,23 +133,16 @@ class Entry:
         return tuple(sorted(worth, key=lambda secret: (-len(secret), secret)))
 
     def _seconds(self, what: str, *milliseconds: str) -> float | None:
-        names = f"{what}Seconds", f"{what}Timeout"
-        seconds = self._with_unit(*names) or self._number(*names)
-        if seconds is not None:
-            return seconds
-        names = f"{what}TimeoutMs", *milliseconds
-        seconds = self._with_unit(*names)
-        if seconds is not None:
-            return seconds
-        value = self._number(*names)
-        return None if value is None else value / 1000
+        seconds = self._time(1, f"{what}Seconds", f"{what}Timeout")
+        return self._time(1000, f"{what}TimeoutMs", *milliseconds) if seconds is None else seconds
 
-    def _with_unit(self, *keys: str) -> float | None:
-        """Return the seconds of a time that says its unit, like "30s"; `None` if it does not."""
+    def _time(self, in_a_second: int, *keys: str) -> float | None:
+        """Return the seconds of a number, of which so many are a second, or of a text like "30s"."""
         key = next((name for name in keys if name in self._left), "")
         text: Any = self._left.get(key)
         if not isinstance(text, str):
-            return None
+            value = self._number(*keys)
+            return None if value is None else value / in_a_second
         found = _TIME.fullmatch(text.strip())
         if found is None or float(found[1]) <= 0:
             self._fail(
@@ -159,19 +152,16 @@ class Entry:
         return float(found[1]) * _UNITS[found[2]]
 
     def _bare_timeout(self) -> float | None:
-        seconds = self._with_unit("timeout")
-        if seconds is not None:
+        says_unit = isinstance(self._left.get("timeout"), str)
+        seconds = self._time(1000, "timeout")
+        if seconds is None or says_unit or seconds * 1000 >= _AMBIGUOUS_BELOW:
             return seconds
-        value = self._number("timeout")
-        if value is None:
-            return None
-        if value < _AMBIGUOUS_BELOW:
-            self.warnings.append(
-                f"server {self._name!r}: 'timeout' is in milliseconds, and {value:g} is too few: "
-                'it has no effect. Write "{value:g}s".'
-            )
-            return None
-        return value / 1000
+        meant = f"{seconds * 1000:g}"
+        self.warnings.append(
+            f"server {self._name!r}: 'timeout' is in milliseconds, and {meant} is too few: "
+            f'it has no effect. Write "{meant}s".'
+        )
+        return None
 
     def _number(self, *keys: str) -> float | None:
         value = self._take(keys, (int, float), "a number", lambda: -1)

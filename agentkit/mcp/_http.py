@@ -1,7 +1,7 @@
 """The way to a server that runs already, with limits and readable failures."""
 
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -55,14 +55,7 @@ async def open_http(
     timeout = httpx2.Timeout(
         connect=_CONNECT_SECONDS, write=_WRITE_SECONDS, pool=_CONNECT_SECONDS, read=read_seconds
     )
-    client = await to_thread.run_sync(  # it reads certificates from the disk
-        partial(
-            httpx2.AsyncClient,
-            headers={**headers, "Accept-Encoding": "identity"},
-            timeout=timeout,
-            event_hooks={"response": [partial(_look_at, max_message_bytes)]},
-        )
-    )
+    client = await _new_client(headers, timeout, partial(_look_at, max_message_bytes))
     async with (
         client,
         streamable_http_client(
@@ -90,29 +83,32 @@ async def open_sse(
         if response.status_code >= _HTTP_ERROR and response.request.method == "POST":
             on_refusal()
 
-    certificates = await to_thread.run_sync(httpx2.create_ssl_context)  # it reads the disk
+    client = await _new_client(headers, httpx2.Timeout(_WRITE_SECONDS, read=_IDLE_SECONDS), look_at)
 
-    def client(
-        headers: dict[str, str] | None = None,
-        timeout: httpx2.Timeout | None = None,
-        auth: httpx2.Auth | None = None,
+    def ours(
+        headers: dict[str, str] | None = None,  # noqa: ARG001 - it has them
+        timeout: httpx2.Timeout | None = None,  # noqa: ARG001
+        auth: httpx2.Auth | None = None,  # noqa: ARG001
     ) -> httpx2.AsyncClient:
-        return httpx2.AsyncClient(
-            headers={**(headers or {}), "Accept-Encoding": "identity"},
-            timeout=timeout,
-            auth=auth,
-            verify=certificates,
+        return client
+
+    async with sse_client(url, httpx_client_factory=ours) as streams:
+        yield streams
+
+
+async def _new_client(
+    headers: Mapping[str, str],
+    clocks: httpx2.Timeout,
+    look_at: Callable[[httpx2.Response], Awaitable[None]],
+) -> httpx2.AsyncClient:
+    return await to_thread.run_sync(  # it reads certificates from the disk
+        partial(
+            httpx2.AsyncClient,
+            headers={**headers, "Accept-Encoding": "identity"},
+            timeout=clocks,
             event_hooks={"response": [look_at]},
         )
-
-    async with sse_client(
-        url,
-        dict(headers),
-        timeout=_WRITE_SECONDS,
-        sse_read_timeout=_IDLE_SECONDS,
-        httpx_client_factory=client,
-    ) as streams:
-        yield streams
+    )
 
 
 async def _look_at(limit: int, response: httpx2.Response) -> None:

@@ -74,6 +74,7 @@ def test_what_has_no_effect_is_said(tmp_path: Path) -> None:
     assert config.servers[0].call_seconds is None
     warnings = "\n".join(config.warnings)
     assert "'timeout' is in milliseconds" in warnings
+    assert 'Write "30s".' in warnings
     assert "'odd' has no effect" in warnings
     assert "'inputs' has no effect" in warnings
 
