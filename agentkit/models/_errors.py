@@ -2,9 +2,6 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from math import isfinite
 from typing import Any
 
 from jiter import from_json
@@ -16,9 +13,7 @@ from agentkit.errors import (
     ModelUnavailableError,
 )
 from agentkit.models._json import is_object
-
-LONGEST_WAIT = 120.0
-"""Seconds; a server that asks for more is asked again after this."""
+from agentkit.resilience import retry_after
 
 _LATER = frozenset({408, 425, 429, 500, 502, 503, 504})
 _OVERFLOW = re.compile(
@@ -123,37 +118,6 @@ def read_error(body: bytes) -> tuple[str, str]:
         kinds = [kind for kind in (inner.get("type"), inner.get("code")) if isinstance(kind, str)]
         return _message_in(inner), " ".join(kinds)
     return str(inner) if isinstance(inner, str) else _excerpt(body), ""
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds that a Retry-After header asks for, within 0 and `LONGEST_WAIT`.
-
-    >>> [retry_after({"retry-after": value}) for value in ("2.5", "-3", "1e9", "soon", "nan")]
-    [2.5, 0.0, 120.0, None, None]
-    """
-    value = headers.get("retry-after")
-    if value is None:
-        return None
-    seconds = _seconds_in(value.strip())
-    return None if seconds is None else max(0.0, min(seconds, LONGEST_WAIT))
-
-
-def _seconds_in(value: str) -> float | None:
-    try:
-        seconds = float(value)
-    except ValueError:
-        return _seconds_until(value)
-    return seconds if isfinite(seconds) else None
-
-
-def _seconds_until(date: str) -> float | None:
-    try:
-        when = parsedate_to_datetime(date)
-    except (ValueError, OverflowError):
-        return None
-    if when.tzinfo is None:
-        when = when.replace(tzinfo=UTC)
-    return (when - datetime.now(UTC)).total_seconds()
 
 
 def _classify(

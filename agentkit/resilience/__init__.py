@@ -2,6 +2,7 @@
 
 from agentkit.resilience._apart import Outcome, abandoned, run_apart
 from agentkit.resilience._retry import retrying
+from agentkit.resilience._retry_after import retry_after
 from agentkit.resilience._scopes import deadline, is_cancelled, together
 from agentkit.resilience._traffic import TrafficControl
 
@@ -11,6 +12,7 @@ __all__ = [
     "abandoned",
     "deadline",
     "is_cancelled",
+    "retry_after",
     "retrying",
     "run_apart",
     "together",

@@ -1,6 +1,4 @@
 import json
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 from typing import Any
 
 import pytest
@@ -11,7 +9,7 @@ from agentkit.errors import (
     ModelRequestError,
     ModelUnavailableError,
 )
-from agentkit.models._errors import error_from_response, error_from_stream, retry_after
+from agentkit.models._errors import error_from_response, error_from_stream
 
 URL = "http://h:1/v1"
 
@@ -154,35 +152,3 @@ def test_an_error_inside_a_stream_is_classed_by_its_code(
     found = error_from_stream(error, URL)
     assert type(found) is kind
     assert found.status == status
-
-
-@pytest.mark.parametrize(
-    ("value", "seconds"),
-    [
-        ("3", 3.0),
-        (" 2.5 ", 2.5),
-        ("0", 0.0),
-        ("-7", 0.0),
-        ("1e12", 120.0),
-        ("99999999999999999999", 120.0),
-        ("inf", None),
-        ("nan", None),
-        ("soon", None),
-        ("", None),
-        ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0),
-        ("Wed, 99 Foo 2015 07:28:00", None),
-    ],
-)
-def test_retry_after_is_read_in_all_its_forms(value: str, seconds: float | None) -> None:
-    assert retry_after({"retry-after": value}) == seconds
-
-
-def test_retry_after_as_a_date_counts_from_now() -> None:
-    date = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
-    seconds = retry_after({"retry-after": date})
-    assert seconds is not None
-    assert 50 < seconds <= 60
-
-
-def test_no_retry_after_is_none() -> None:
-    assert retry_after({}) is None
