@@ -108,6 +108,19 @@ class CallStarted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CallProgressed:
+    """A tool says how far it is: `done` of `total` (`None` where nobody knows), and in words."""
+
+    kind: ClassVar[str] = "progress"
+    step: int
+    call_id: str
+    name: str
+    done: float
+    total: float | None = None
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CallFinished:
     """A call has its result. A call that was refused before it ran has no `CallStarted`."""
 
@@ -201,6 +214,7 @@ Event: TypeAlias = (
     | ApprovalAsked
     | ApprovalGiven
     | CallStarted
+    | CallProgressed
     | CallFinished
     | RetryScheduled
     | UsageReported

@@ -114,12 +114,15 @@ class CallContext:
         call_id: of the call, as the model's turn has it.
         key: names the call for good: the same on each attempt, and in no other call.
         attempt: counts from 1.
+        report: tells whoever watches how far the call is: how much is done, of how much in all
+            (`None` where nobody knows), and in words. Never blocks.
     """
 
     run_id: str
     call_id: str
     key: str
     attempt: int = 1
+    report: Callable[[float, float | None, str], None] = lambda _done, _total, _text: None
 
 
 CURRENT_CALL: ContextVar[CallContext | None] = ContextVar("agentkit call", default=None)
@@ -156,6 +159,25 @@ class Tool(Protocol):
         Raises:
             ToolError: it could not be done; the model reads why.
         """
+        ...
+
+
+class ToolSource(Protocol):
+    """Tools that come and go while a program goes on."""
+
+    @property
+    def version(self) -> int:
+        """Another number once the tools, or what is missing, have changed."""
+        ...
+
+    @property
+    def tools(self) -> Sequence[Tool]:
+        """The tools of the moment, in an order that is the same in each run."""
+        ...
+
+    @property
+    def missing(self) -> str:
+        """What a model should know is not there, in a few lines; empty if all is."""
         ...
 
 

@@ -31,7 +31,7 @@ from agentkit.engine import (
 )
 from agentkit.errors import AgentkitError, ConfigurationError, EngineError
 from agentkit.loop import Result
-from agentkit.mcp import McpConfig, ServerState, config_of, open_servers, read_config
+from agentkit.mcp import McpConfig, McpServers, ServerState, config_of, open_servers, read_config
 from agentkit.models import ModelPool, open_pool
 from agentkit.policies import PhasedThinking, Plan, Policy
 from agentkit.protocols import Approver, Model, Observer, Tool
@@ -51,14 +51,14 @@ class Runtime:
     """Everything that runs share: the model, MCP servers, built-in tools, the trace.
 
     Attributes:
-        tools: built-in tools first, then those of MCP servers, in an order that stays.
-        servers: what became of each MCP server.
+        builtin: the built-in tools.
+        mcp: the MCP servers, if there are any.
     """
 
     settings: Settings
     model: Model
-    tools: tuple[Tool, ...]
-    servers: tuple[ServerState, ...]
+    builtin: tuple[Tool, ...]
+    mcp: McpServers | None
     observers: tuple[Observer, ...]
     call_in_loop: Callable[..., Any] | None = None
 
@@ -108,20 +108,29 @@ class Runtime:
                 observers = (*observers, spans)
             if model is None:
                 model = await _open_model(stack, settings, progress)
-            tools, servers = builtin, ()
+            mcp: McpServers | None = None
             if config is not None:
-                opened = await stack.enter_async_context(
+                mcp = await stack.enter_async_context(
                     open_servers(
                         config,
                         timeouts=settings.timeouts,
                         taken_names=[tool.spec.name for tool in builtin],
                         log_dir=settings.state_dir / "logs",
+                        pins_dir=settings.pins_dir,
+                        media_dir=settings.state_dir / "media",
                     )
                 )
-                tools, servers = (*builtin, *opened.tools), opened.states
-            yield cls(
-                settings=settings, model=model, tools=tools, servers=servers, observers=observers
-            )
+            yield cls(settings=settings, model=model, builtin=builtin, mcp=mcp, observers=observers)
+
+    @property
+    def tools(self) -> tuple[Tool, ...]:
+        """Built-in tools first, then those that MCP servers offer now, in an order that stays."""
+        return (*self.builtin, *(self.mcp.tools if self.mcp is not None else ()))
+
+    @property
+    def servers(self) -> tuple[ServerState, ...]:
+        """What became of each MCP server, as of now."""
+        return () if self.mcp is None else tuple(self.mcp.states)
 
     @classmethod
     @contextmanager
@@ -156,6 +165,9 @@ class Runtime:
     ) -> Agent:
         """Return an agent with the runtime's tools and some of its own.
 
+        A run of it has the tools that MCP servers offer when it begins, and its model is told
+        which are not there.
+
         Args:
             name: shown in traces.
             instructions: standing orders, the system prompt.
@@ -175,7 +187,7 @@ class Runtime:
         """
         own = as_tools(tools)
         taken = {tool.spec.name for tool in own}
-        shared = [tool for tool in self.tools if builtin and tool.spec.name not in taken]
+        shared = [tool for tool in self.builtin if builtin and tool.spec.name not in taken]
         return Agent(
             name=name,
             model=self.model,
@@ -189,6 +201,8 @@ class Runtime:
             description=description,
             handoffs=tuple(handoffs),
             results_dir=self.settings.state_dir / "results",
+            source=self.mcp if builtin else None,
+            schema_share=self.settings.schema_share,
             call_in_loop=self.call_in_loop,
         )
 

@@ -59,6 +59,8 @@ class Settings(BaseSettings):
         small_model: whether it is too small to decide by itself when it is done, so that runs
             plan for it; by its name where unset.
         mcp_servers: path of the server file; `mcp_servers.json` of the working folder where unset.
+        schema_share: of the model's context; if what MCP tools take up of it is more, the model
+            finds them with a search tool instead.
         tools: names of the built-in tools to offer; all where unset.
         sampling: overrides of the model's preset, such as `temperature`.
         strict_tools: hold arguments to their schema by grammar where the server can (SGLang).
@@ -82,6 +84,7 @@ class Settings(BaseSettings):
     server_port: Annotated[int, Field(ge=0, lt=65_536)] | None = None
     hub: Literal["huggingface", "modelscope"] | None = None
     mcp_servers: Path | None = None
+    schema_share: Annotated[float, Field(gt=0, le=1)] = 0.1
     tools: Annotated[tuple[str, ...] | None, NoDecode] = None
     small_model: bool | None = None
     thinking: PhasedThinking = "auto"
@@ -144,6 +147,11 @@ class Settings(BaseSettings):
     def trace_dir(self) -> Path:
         """Where runs leave their traces."""
         return self.state_dir / "traces"
+
+    @property
+    def pins_dir(self) -> Path:
+        """Where the tools of MCP servers are written down as they were approved."""
+        return self.state_dir / "pins"
 
     @classmethod
     def settings_customise_sources(

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, TypedDict, Unpack, cast
@@ -21,10 +21,12 @@ from agentkit.loop import CURRENT_RUN, PausedRun, Result, Run, RunState, Success
 from agentkit.loop import OutputT as T
 from agentkit.messages import Decision, Image, Message, SystemMessage, UserMessage
 from agentkit.policies import PhasedThinking, Plan, Policy
-from agentkit.protocols import Approver, Model, Observer, Tool
-from agentkit.toolkit import FunctionTool, Registry, Shelf
+from agentkit.protocols import Approver, Model, Observer, Tool, ToolSource
+from agentkit.toolkit import FunctionTool, Registry, Shelf, schema_tokens
 
 _DEEPEST = 5  # agents that use agents
+_USUAL_CONTEXT = 32_768  # tokens: Qwen3's own, where a server does not say
+_MISSING = "Some tools cannot be used at the moment; do without them, and say so where it matters:"
 
 
 class RunOptions(TypedDict, total=False):
@@ -63,6 +65,9 @@ class Agent:
             reads on in them with a tool. Without one they are cut.
         description: what it is good for, where another agent uses it.
         handoffs: agents that it may hand a run over to.
+        source: more tools, which come and go: a run has those that are there when it begins.
+        schema_share: of the model's context; where the tools of `source` take up more of it, the
+            model finds them with a search tool.
     """
 
     name: str
@@ -77,7 +82,12 @@ class Agent:
     results_dir: Path | None = None
     description: str = ""
     handoffs: tuple["Agent", ...] = ()
+    source: ToolSource | None = None
+    schema_share: float = 0.1
     call_in_loop: Callable[..., Any] | None = None
+    _made: dict[int, Registry] = field(
+        default_factory=dict[int, Registry], repr=False, compare=False
+    )
 
     async def run(
         self, task: str, *, output_type: type[T] | None = None, **options: Unpack[RunOptions]
@@ -222,7 +232,9 @@ class Agent:
         wanted = self.plan if plan is None else plan
         if wanted != "auto":
             return wanted
-        return self.model.profile.small and len(self.registry) > 0 and not self.handoffs
+        tools = self._tools()
+        few = len(tools) > 0 and not tools.deferred  # what it has to search for, it cannot plan
+        return self.model.profile.small and few and not self.handoffs
 
     def _begin(self, task: str, output_type: type[Any] | None, options: RunOptions) -> RunState:
         images = tuple(options.get("images") or ())
@@ -253,16 +265,36 @@ class Agent:
 
     def _equipment(self) -> dict[str, Any]:
         """Return what a run has of its agent, and takes over where it is handed over."""
-        tools = [HandOver(agent.hand_over()) for agent in self.handoffs]
         return {
             "agent": self.name,
             "model": self.model,
-            "registry": Registry([*self.registry, *tools]) if tools else self.registry,
+            "registry": self._tools(),
             "approver": self.approver,
         }
 
+    def _tools(self) -> Registry:
+        """Return the tools of a run that begins now: the same object as long as they are the same."""
+        version = -1 if self.source is None else self.source.version
+        if version not in self._made:
+            self._made.clear()
+            self._made[version] = self._registry()
+        return self._made[version]
+
+    def _registry(self) -> Registry:
+        own: list[Tool] = [*self.registry, *(HandOver(one.hand_over()) for one in self.handoffs)]
+        taken = {tool.spec.name for tool in own}
+        there = () if self.source is None else self.source.tools
+        shared = [tool for tool in there if tool.spec.name not in taken]
+        context = self.model.profile.context_tokens or _USUAL_CONTEXT
+        if schema_tokens(tool.spec for tool in shared) > self.schema_share * context:
+            return Registry(own, deferred=shared)
+        return Registry([*own, *shared])
+
     def _standing(self) -> list[Message]:
-        return [SystemMessage(self.instructions)] if self.instructions else []
+        missing = "" if self.source is None else self.source.missing
+        told = f"{_MISSING}\n{missing}" if missing else ""
+        text = "\n\n".join(part for part in (self.instructions, told) if part)
+        return [SystemMessage(text)] if text else []
 
     def _shelf(self, conversation_id: str) -> Shelf | None:
         if self.results_dir is None:

@@ -12,9 +12,10 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from agentkit.cli._view import line_of, megabytes
+from agentkit.cli._view import line_of, megabytes, share_of
 from agentkit.events import (
     CallFinished,
+    CallProgressed,
     CallStarted,
     Event,
     NoticeGiven,
@@ -64,6 +65,7 @@ class LiveView:
         self._verbose = verbose
         self._step: _Step | None = None
         self._calls: dict[str, tuple[CallStarted, float]] = {}
+        self._progress: dict[str, str] = {}
         self._download: _Download | None = None
         self._waiting_since: float | None = None
         self._spinner = Spinner("dots", style="cyan")
@@ -123,7 +125,10 @@ class LiveView:
             case CallStarted():
                 self._end_thinking()
                 self._calls[event.call_id] = (event, time.monotonic())
+            case CallProgressed():
+                self._progress[event.call_id] = share_of(event)
             case CallFinished():
+                self._progress.pop(event.call_id, None)
                 self._print(self._finished(event))
             case UsageReported():
                 self._end_thinking()
@@ -211,6 +216,7 @@ class LiveView:
                     (call.name, "bold cyan"),
                     f"({shortened(call_arguments(call.arguments), self._console.width // 2)})",
                     (f"  {now - began:.1f} s", "dim"),
+                    (f"  {self._progress.get(call.call_id, '')}", "cyan"),
                 )
             )
             for call, began in self._calls.values()

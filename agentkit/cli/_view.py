@@ -6,6 +6,7 @@ from agentkit.cli._terminal import is_plain, note
 from agentkit.events import (
     ApprovalGiven,
     CallFinished,
+    CallProgressed,
     CallStarted,
     Event,
     HandedOver,
@@ -16,7 +17,7 @@ from agentkit.events import (
     StepStarted,
     ThinkingDelta,
 )
-from agentkit.trace.words import call_arguments, shortened
+from agentkit.trace.words import call_arguments, printable, shortened
 
 if TYPE_CHECKING:
     from agentkit.engine import Progress
@@ -146,6 +147,8 @@ def line_of(event: Event, most: int) -> str | None:  # noqa: PLR0911 - one line 
             return f"step {event.step}: {event.phase}"
         case CallStarted():
             return f"call: {event.name}({shortened(call_arguments(event.arguments), most)})"
+        case CallProgressed():
+            return f"progress: {event.name} {share_of(event)}"
         case CallFinished():
             mark = "ok" if event.ok else "error"
             return (
@@ -170,6 +173,16 @@ def _line_of_rare(event: Event, most: int) -> str | None:
             return None if inner is None else f"{event.agent} | {inner}"
         case _:
             return None
+
+
+def share_of(event: CallProgressed) -> str:
+    """Return how far a call is, in words.
+
+    >>> share_of(CallProgressed(step=1, call_id="a", name="t", done=2, total=8, text="reading"))
+    '2 of 8: reading'
+    """
+    figures = f"{event.done:g}" if event.total is None else f"{event.done:g} of {event.total:g}"
+    return f"{figures}: {printable(event.text)}" if event.text else figures
 
 
 def megabytes(count: float) -> str:

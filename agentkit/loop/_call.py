@@ -11,7 +11,7 @@ from agentkit.errors import (
     ToolTimeoutError,
     ToolUnavailableError,
 )
-from agentkit.events import CallFinished, CallStarted
+from agentkit.events import CallFinished, CallProgressed, CallStarted
 from agentkit.loop._state import CURRENT_RUN, RunState, pointed
 from agentkit.messages import JsonObject, ToolCall, ToolResult
 from agentkit.protocols import CURRENT_CALL, CallContext, Tool
@@ -117,9 +117,24 @@ class _Attempts:
                 call_id=self._item.call.id,
                 key=self._key,
                 attempt=self._number,
+                report=self._report,
             )
         )
         return await self._item.tool.call(self._item.checked)
+
+    def _report(self, done: float, total: float | None, text: str) -> None:
+        state, call = self._state, self._item.call
+        if call.id not in state.finished:  # an abandoned one may speak long after the run
+            state.emit(
+                CallProgressed(
+                    step=state.steps,
+                    call_id=call.id,
+                    name=call.name,
+                    done=done,
+                    total=total,
+                    text=text,
+                )
+            )
 
     def _abandon(self) -> None:
         name = self._item.call.name

@@ -28,7 +28,7 @@ from agentkit.messages import (
 )
 from agentkit.policies import PhasedThinking, Policy, Thinking
 from agentkit.protocols import Approver, Model, Observer, OpenTool, RunScopedTool, Tool
-from agentkit.toolkit import Registry, Shelf
+from agentkit.toolkit import Catalogue, Registry, Shelf
 
 _READ_ON = "[It is longer: read_result reads on, handle={handle!r}]"
 _POINTER = re.compile(r"\[It is longer: read_result reads on, handle='(\w+)'\]\Z")
@@ -115,6 +115,7 @@ class RunState:
     successor: Successor | None = None
     shelf: Shelf | None = None
     shelf_is_used: bool = False
+    catalogue: Catalogue | None = None
     context: Context = field(default_factory=Context)
     guard: Guard = field(default_factory=Guard)
     approver: Approver | None = None
@@ -134,6 +135,14 @@ class RunState:
     finished: dict[str, ToolResult] = field(default_factory=dict[str, ToolResult])
     _open: dict[str, OpenTool] = field(default_factory=dict[str, OpenTool])
 
+    def __post_init__(self) -> None:
+        self.list_deferred()
+
+    def list_deferred(self) -> None:
+        """Begin a catalogue of the tools that the registry does not show."""
+        deferred = self.registry.deferred
+        self.catalogue = Catalogue(deferred, self.transcript) if deferred else None
+
     def tool(self, name: str) -> Tool:
         """Return the tool of that name, as it is in this run.
 
@@ -144,6 +153,10 @@ class RunState:
             return self._open[name]
         if self.shelf is not None and self.shelf_is_used and name == self.shelf.tool.spec.name:
             return self.shelf.tool
+        if self.catalogue is not None:
+            if name == self.catalogue.tool.spec.name:
+                return self.catalogue.tool
+            self.catalogue.open(name)
         tool = self.registry[name]
         if not isinstance(tool, RunScopedTool):
             return tool
@@ -152,10 +165,13 @@ class RunState:
 
     @property
     def specs(self) -> tuple[ToolSpec, ...]:
-        """What the model is told of its tools; more once a result was too long to be shown."""
-        if self.shelf is None or not self.shelf_is_used:
-            return self.registry.specs
-        return (*self.registry.specs, self.shelf.tool.spec)
+        """What the model is told of its tools: more, once it has found some or must read on."""
+        specs = self.registry.specs
+        if self.catalogue is not None:
+            specs = (*specs, self.catalogue.tool.spec, *self.catalogue.found)
+        if self.shelf is not None and self.shelf_is_used:
+            specs = (*specs, self.shelf.tool.spec)
+        return specs
 
     def shown(self) -> list[Message]:
         """Return what of the transcript the model is shown."""
@@ -267,6 +283,7 @@ class RunState:
         self.agent, self.model, self.registry = successor.agent, successor.model, successor.registry
         self.policy, self.thinking = successor.policy, successor.thinking
         self.approver = successor.approver or self.approver
+        self.list_deferred()
         self.guard = Guard()
 
     def notice(self, text: str) -> None:

@@ -33,7 +33,16 @@ class ServerConfig:
         prefix: always name the tools `server__tool`.
         connect_seconds: until its tools are known; `None` leaves it to the policy.
         call_seconds: limit of one call; `None` leaves it to the policy.
-        max_result_chars: longest text of a result; head and tail are kept.
+        idle_seconds: a server that nobody has called for so long is ended, and started again by the
+            next call; `None` keeps it.
+        close_seconds: for a server to leave by itself before it is made to; `None` is 1 s for a
+            program, 5 s for an address.
+        pins: which definitions of tools are trusted: those of the "first-use", and of changes what
+            a person has approved; only what is "approved"; or "off", whatever it says.
+        resources: whether the model may list and read its resources, by tools of their own.
+        prompts: the same for its prompts.
+        max_result_chars: longest text of a result; head and tail are kept. `None` leaves it to the
+            run, which keeps the whole where the model can read on.
         max_message_bytes: a longer message is dropped and its call fails.
         problem: why this server cannot be used, found while reading; empty if nothing is wrong.
         hint: what to do about the problem.
@@ -58,7 +67,12 @@ class ServerConfig:
     prefix: bool = False
     connect_seconds: float | None = None
     call_seconds: float | None = None
-    max_result_chars: int = 100_000
+    idle_seconds: float | None = None
+    close_seconds: float | None = None
+    pins: Literal["first-use", "approved", "off"] = "first-use"
+    resources: bool = False
+    prompts: bool = False
+    max_result_chars: int | None = None
     max_message_bytes: int = 8 * 1024 * 1024
     problem: str = ""
     hint: str = ""

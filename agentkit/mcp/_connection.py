@@ -1,7 +1,7 @@
 """One connection to one server: a single task opens it, waits, and closes it."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from importlib.metadata import version
@@ -13,26 +13,39 @@ import anyio
 from anyio import to_thread
 from anyio.lowlevel import current_token
 from mcp import Client, MCPError
+from mcp.client.subscriptions import SubscriptionLost
 from mcp.types import CONNECTION_CLOSED, METHOD_NOT_FOUND, Implementation
+from mcp.types.version import MODERN_PROTOCOL_VERSIONS
 
 from agentkit.errors import McpServerError
 from agentkit.mcp._config import ServerConfig
 from agentkit.mcp._diary import Diary
-from agentkit.mcp._gate import Gate, Sink, Source
+from agentkit.mcp._gate import Gate, Listing, Sink, Source
 from agentkit.mcp._http import Refusal, open_http, open_sse, refusals
 from agentkit.mcp._launch import plan_launch
 from agentkit.mcp._process import describe_exit
 from agentkit.mcp._stdio import Pipes
 from agentkit.mcp._text import one_line
 
-_CLOSE_SECONDS = 5.0
+_LEAVE_SECONDS = 5.0
 """For an HTTP server to take leave; a process has clocks of its own, which are shielded."""
+
+_GRACE_SECONDS = 1.0
+"""For a program to leave by itself after its input has ended, and again after SIGTERM."""
 
 _OURSELVES = Implementation(name="agentkit", version=version("qwen-agentkit"))
 _MAX_PAGES = 50
 _MAX_TOOLS = 1000
 _SPARE_SECONDS = 5.0
 """A silent HTTP answer is given up this much after the call that waits for it."""
+
+_SETTLE_SECONDS = 0.2
+"""After a change of the list of tools: more changes that follow within it are one with it."""
+
+_REST_SECONDS = 1.0
+"""Between two readings of a list that changes all the time."""
+
+_LONGEST_REST = 60.0
 
 
 class Connection:
@@ -45,7 +58,9 @@ class Connection:
     Attributes:
         client: to call through; `None` before it is open and after it has ended.
         failure: why it could not be opened.
-        gate: what the server has said of its tools.
+        gate: takes what the server says of its tools, and how far calls are.
+        asleep: it was ended because nobody needed it.
+        protocol: the revision that is spoken; empty before it was open.
         opened: it is open, or has failed.
         ended: nothing is left of it.
     """
@@ -54,6 +69,7 @@ class Connection:
         self,
         config: ServerConfig,
         environ: Mapping[str, str],
+        learn: Callable[[Listing], Awaitable[None]],
         *,
         connect_seconds: float | None,
         call_seconds: float | None,
@@ -61,6 +77,7 @@ class Connection:
     ) -> None:
         self._config = config
         self._environ = environ
+        self._learn = learn
         self._connect_seconds = connect_seconds
         self._call_seconds = call_seconds
         self._diary = Diary(log, config.redact)
@@ -71,7 +88,10 @@ class Connection:
         self._refusals: list[Refusal] = []
         self.client: Client | None = None
         self.failure: McpServerError | None = None
-        self.gate = Gate()
+        self._changed = anyio.Event()
+        self.gate = Gate(self._note_change)
+        self.asleep = False
+        self.protocol = ""
         self.opened = anyio.Event()
         self.ended = anyio.Event()
 
@@ -92,7 +112,7 @@ class Connection:
         try:
             if not await self._managed() and self._may_speak_sse():
                 failure, self.failure = self.failure, None
-                self._transport_kind, self._clock, self.gate = "sse", anyio.CancelScope(), Gate()
+                self._transport_kind, self._clock = "sse", anyio.CancelScope()
                 if not await self._managed():
                     self.failure = failure  # the first tells more
         finally:
@@ -131,13 +151,18 @@ class Connection:
             async with Client(
                 self.gate.around(transport), client_info=_OURSELVES, cache=None
             ) as client:
-                await self._list_tools(client)
-                self.client = client
+                await self._learn(await self._list_tools(client))
+                self.client, self.protocol = client, client.protocol_version
                 clock.deadline = math.inf
                 self.opened.set()
-                await self._stop.wait()
+                async with anyio.create_task_group() as beside:
+                    beside.start_soon(self._follow, client)
+                    await self._stop.wait()
+                    beside.cancel_scope.cancel()
                 self.client = None
-                clock.deadline = anyio.current_time() + _CLOSE_SECONDS
+                clock.deadline = anyio.current_time() + (
+                    self._config.close_seconds or _LEAVE_SECONDS
+                )
         if clock.cancelled_caught and not self.opened.is_set():
             self.failure = McpServerError(
                 f"it did not answer within {seconds or 0:g} s.{self._last_words()}",
@@ -164,10 +189,27 @@ class Connection:
         forked_here = current_token().backend_class.__module__.endswith("_asyncio")
         plan = partial(plan_launch, config, self._environ, uuid4().hex, forked_here=forked_here)
         launch = await to_thread.run_sync(plan)
-        self._pipes = Pipes(launch, config.max_message_bytes, self._diary, self._stop.set)
+        self._pipes = Pipes(
+            launch,
+            config.max_message_bytes,
+            self._diary,
+            self._stop.set,
+            config.close_seconds or _GRACE_SECONDS,
+        )
         return self._pipes.open()
 
-    async def _list_tools(self, client: Client) -> None:
+    def _note_change(self) -> None:
+        self._changed.set()
+
+    async def _list_tools(self, client: Client) -> Listing:
+        listing = self.gate.listing = Listing()
+        try:
+            await self._read_pages(client, listing)
+        finally:
+            self.gate.listing = Listing()  # the SDK asks by itself at times: that is no news
+        return listing
+
+    async def _read_pages(self, client: Client, listing: Listing) -> None:
         cursor: str | None = None
         seen: set[str] = set()
         for _ in range(_MAX_PAGES):
@@ -180,10 +222,49 @@ class Connection:
             cursor = page.next_cursor
             if cursor is None:
                 return
-            if cursor in seen or len(self.gate.tools) >= _MAX_TOOLS:
+            if cursor in seen or len(listing.tools) >= _MAX_TOOLS:
                 break
             seen.add(cursor)
-        self.gate.notes.append("its list of tools does not end; what came until then is used")
+        listing.notes.append("its list of tools does not end; what came until then is used")
+
+    async def _follow(self, client: Client) -> None:
+        """Read the list of tools anew whenever the server says that it has changed."""
+        async with anyio.create_task_group() as tasks:
+            if client.protocol_version in MODERN_PROTOCOL_VERSIONS and _tells_changes(client):
+                tasks.start_soon(self._subscribe, client)
+            while True:
+                await self._changed.wait()
+                await anyio.sleep(_SETTLE_SECONDS)
+                self._changed = anyio.Event()
+                await self._read_again(client)
+                await anyio.sleep(_REST_SECONDS)
+
+    async def _read_again(self, client: Client) -> None:
+        try:
+            with anyio.fail_after(self._connect_seconds):
+                listing = await self._list_tools(client)
+        except Exception as error:  # the SDK raises whatever its transports raise
+            self._diary.note(f"[agentkit: no new list of tools: {_first(error)}]".encode())
+        else:
+            await self._learn(listing)
+
+    async def _subscribe(self, client: Client) -> None:
+        """Keep a stream open in which a server of the newest protocol tells of changes."""
+        rest = _REST_SECONDS
+        while True:
+            try:
+                async with client.listen(tools_list_changed=True) as stream:
+                    rest = _REST_SECONDS
+                    self._note_change()  # what was told before was told to nobody
+                    async for _ in stream:
+                        pass  # the gate has seen it already
+            except MCPError as error:
+                if error.code == METHOD_NOT_FOUND:
+                    return
+            except (SubscriptionLost, TimeoutError):
+                pass
+            await anyio.sleep(rest)
+            rest = min(rest * 2, _LONGEST_REST)
 
     def _explained(self, error: Exception) -> McpServerError:
         first = _first(error)
@@ -214,7 +295,8 @@ class Connection:
     def obituary(self) -> str:
         """Return how it ended, in words; meaningful once `ended` is set."""
         if self._pipes is None:
-            return "the connection was lost"
+            refused = f": {self._refusals[-1].explain()}" if self._refusals else ""
+            return f"the connection was lost{refused}."
         return f"{describe_exit(self._pipes.exit_code)}.{self._last_words()}"
 
 
@@ -224,3 +306,8 @@ def _first(error: BaseException) -> BaseException:
         return error
     group = cast("BaseExceptionGroup[BaseException]", error)
     return _first(group.exceptions[0])
+
+
+def _tells_changes(client: Client) -> bool:
+    capabilities = client.server_capabilities
+    return bool(capabilities.tools and capabilities.tools.list_changed)

@@ -66,16 +66,20 @@ class Entry:
             include=self._list("includeTools", "include", "allowedTools"),
             exclude=self._list("excludeTools", "exclude", "disabledTools"),
             trusted=self._flag("trusted"),
-            approval=self._approval(),
+            approval=self._choice("approval", "never", "always"),
             approved=self._list("autoApprove", "alwaysAllow"),
             prefix=self._flag("prefix"),
             connect_seconds=self._seconds("connect"),
             call_seconds=self._seconds("call", "toolTimeoutMs", "timeoutMs")
             or self._bare_timeout(),
-            max_result_chars=self._count("maxResultChars", ServerConfig(name="").max_result_chars),
-            max_message_bytes=self._count(
-                "maxMessageBytes", ServerConfig(name="").max_message_bytes
-            ),
+            idle_seconds=self._seconds("idle"),
+            close_seconds=self._seconds("close"),
+            pins=self._choice("pins", "first-use", "approved", "off"),
+            resources=self._flag("resources"),
+            prompts=self._flag("prompts"),
+            max_result_chars=self._count("maxResultChars"),
+            max_message_bytes=self._count("maxMessageBytes")
+            or ServerConfig(name="").max_message_bytes,
             problem=self._problem,
             hint=self._hint,
             secrets=self._secrets(env, headers),
@@ -171,9 +175,9 @@ class Entry:
             self._fail(f"{keys[0]!r} must be more than 0", "Leave it out, or write a number.")
         return float(value)
 
-    def _count(self, key: str, default: int) -> int:
+    def _count(self, key: str) -> int | None:
         value = self._number(key)
-        return default if value is None else max(1, int(value))
+        return None if value is None else max(1, int(value))
 
     def _flag(self, key: str, *, default: bool = False) -> bool:
         return self._take((key,), (bool,), "true or false", lambda: default)
@@ -187,11 +191,12 @@ class Entry:
             self._fail(f"{keys[0]!r} must be a list of texts", "Put each entry in quotes.")
         return tuple(values)
 
-    def _approval(self) -> Literal["never", "always"]:
-        said = self._text("approval") or "never"
-        if said not in {"never", "always"}:
-            self._fail(f"'approval' is {said!r}", 'Write "always" or "never".')
-        return "always" if said == "always" else "never"
+    def _choice(self, key: str, *allowed: T) -> T:
+        """Return one of the words that are allowed, the first where none is given."""
+        said = self._text(key) or allowed[0]
+        if said not in allowed:
+            self._fail(f"{key!r} is {said!r}", f"Write one of {', '.join(map(repr, allowed))}.")
+        return allowed[allowed.index(said)]
 
     def _texts(self, key: str) -> dict[str, str]:
         values: dict[str, Any] = self._take((key,), (dict,), "an object of texts", dict)

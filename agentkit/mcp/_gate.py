@@ -2,14 +2,15 @@
 
 One tool with a bad schema makes the SDK refuse the whole list; an output schema makes a call fail
 after the tool has run, or run a server's regular expression in the loop; a flood of notifications
-becomes a flood of tasks. So the SDK sees a bare list, and the rest is kept here.
+becomes a flood of tasks. So the SDK sees a bare list, and the rest is kept here. Notifications are
+taken where they arrive, without a task for any of them.
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Protocol, Self, cast
+from typing import Any, Protocol, Self, TypeAlias, cast
 
 import anyio
 from mcp.shared.message import SessionMessage
@@ -18,6 +19,8 @@ from mcp.types import JSONRPCNotification, JSONRPCRequest, JSONRPCResponse, Requ
 from agentkit.messages import Effect
 
 _MAX_TOOLS_A_PAGE = 1000
+_DEFINING = ("title", "description", "inputSchema", "outputSchema", "annotations")
+_SUBSCRIPTIONS = "notifications/subscriptions/"
 
 
 class Source(Protocol):
@@ -46,18 +49,23 @@ class Sink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RawTool:
-    """A tool as its server describes it; nothing is checked but the types."""
+    """A tool as its server describes it; nothing is checked but the types.
+
+    Attributes:
+        definition: all of it that a model is told or that decides about a call.
+    """
 
     name: str
     description: str
     input_schema: dict[str, Any]
     output_schema: dict[str, Any] | None
     effect: Effect = "once"
+    definition: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 @dataclass(slots=True)
-class Gate:
-    """Collects what servers say of their tools.
+class Listing:
+    """What a server says that it offers.
 
     Attributes:
         tools: by the server's own names, in its order.
@@ -66,7 +74,26 @@ class Gate:
 
     tools: dict[str, RawTool] = field(default_factory=dict[str, RawTool])
     notes: list[str] = field(default_factory=list[str])
-    _listings: set[RequestId] = field(default_factory=set[RequestId])
+
+
+OnProgress: TypeAlias = Callable[[float, float | None, str], None]
+"""Told how far a call is, of how much, and in words."""
+
+
+@dataclass(slots=True)
+class Gate:
+    """Collects what a server says of its tools, and takes its notifications.
+
+    Attributes:
+        on_change: called when the server says that its list of tools is another one now.
+        progress: who wants to know how far a call is, by the token that went with it.
+        listing: collects the tools of the answers that come in.
+    """
+
+    on_change: Callable[[], None]
+    progress: dict[str | int, OnProgress] = field(default_factory=dict[str | int, OnProgress])
+    listing: Listing = field(default_factory=Listing)
+    _asked: set[RequestId] = field(default_factory=set[RequestId])
 
     @asynccontextmanager
     async def around(
@@ -82,17 +109,35 @@ class Gate:
             return True
         message = item.message
         if isinstance(message, JSONRPCNotification):
-            return message.method == "notifications/cancelled"
-        if self._listings and isinstance(message, JSONRPCResponse) and message.id in self._listings:
-            self._listings.discard(message.id)
+            return self._is_for_the_sdk(message)
+        if self._asked and isinstance(message, JSONRPCResponse) and message.id in self._asked:
+            self._asked.discard(message.id)
             message.result = self._mended(message.result)
         return True
+
+    def _is_for_the_sdk(self, message: JSONRPCNotification) -> bool:
+        match message.method:
+            case "notifications/tools/list_changed":
+                self.on_change()
+            case "notifications/progress":
+                self._tell_progress(message.params or {})
+            case method:
+                return method == "notifications/cancelled" or method.startswith(_SUBSCRIPTIONS)
+        return False
+
+    def _tell_progress(self, params: Mapping[str, Any]) -> None:
+        token = params.get("progressToken")
+        listener = self.progress.get(token) if isinstance(token, str | int) else None
+        done, total, text = params.get("progress"), params.get("total"), params.get("message")
+        if listener is not None and isinstance(done, int | float):
+            whole = float(total) if isinstance(total, int | float) else None
+            listener(float(done), whole, text if isinstance(text, str) else "")
 
     def note_request(self, item: SessionMessage) -> None:
         """Remember a request whose answer will be a list of tools."""
         message = item.message
         if isinstance(message, JSONRPCRequest) and message.method == "tools/list":
-            self._listings.add(message.id)
+            self._asked.add(message.id)
 
     def _mended(self, result: dict[str, Any]) -> dict[str, Any]:
         listed: object = result.get("tools")
@@ -105,27 +150,29 @@ class Gate:
         return mended
 
     def _bare(self, raw: object) -> dict[str, Any] | None:
+        tools, notes = self.listing.tools, self.listing.notes
         tool = cast("dict[str, Any]", raw) if isinstance(raw, dict) else {}
         name = tool.get("name")
         if not isinstance(name, str) or not name:
-            self.notes.append("a tool without a name was left out")
+            notes.append("a tool without a name was left out")
             return None
-        if name in self.tools:
-            self.notes.append(f"tool {name!r} is listed twice; the first is used")
+        if name in tools:
+            notes.append(f"tool {name!r} is listed twice; the first is used")
             return None
         schema = tool.get("inputSchema")
         if not isinstance(schema, dict | None):
-            self.notes.append(f"tool {name!r} was left out: its inputSchema is not an object")
+            notes.append(f"tool {name!r} was left out: its inputSchema is not an object")
             return None
         output = tool.get("outputSchema")
-        self.tools[name] = RawTool(
+        tools[name] = RawTool(
             name=name,
             description=_description(tool),
             input_schema=cast("dict[str, Any]", schema or {}),
             output_schema=cast("dict[str, Any]", output) if isinstance(output, dict) else None,
             effect=_effect(tool.get("annotations")),
+            definition={key: tool[key] for key in _DEFINING if key in tool},
         )
-        return {"name": name, "inputSchema": _headers_only(self.tools[name].input_schema)}
+        return {"name": name, "inputSchema": _headers_only(tools[name].input_schema)}
 
 
 def _description(tool: dict[str, Any]) -> str:

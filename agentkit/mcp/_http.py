@@ -13,6 +13,7 @@ from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 
 from agentkit.mcp._gate import Sink, Source
+from agentkit.resilience import retry_after
 
 _CONNECT_SECONDS = 10.0
 _WRITE_SECONDS = 30.0
@@ -29,22 +30,39 @@ them as one error without a status."""
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An HTTP answer that says no."""
+    """An HTTP answer that says no.
+
+    Attributes:
+        seconds: after which it asks to be tried again, if it does.
+    """
 
     status: int
-    retry_after: str
+    seconds: float | None = None
+
+    @property
+    def is_for_now(self) -> bool:
+        """Whether it says that the same will be taken later."""
+        return self.status == _TOO_MANY or (self.status == _BUSY and self.seconds is not None)
 
     def explain(self) -> str:
-        """Return what it means for who asked."""
-        said = f"HTTP {self.status}"
-        if self.status in {401, 403}:
-            return f"{said}: access refused"
-        if self.status == 429:
-            wait = f"; it asks to wait {self.retry_after} s" if self.retry_after else ""
-            return f"{said}: too many requests{wait}"
-        if self.status == 404:
-            return f"{said}: nothing there, or the session is over"
-        return said
+        """Return what it means for who asked.
+
+        >>> Refusal(429, 7.0).explain()
+        'HTTP 429: too many requests; it asks to wait 7 s'
+        """
+        wait = "" if self.seconds is None else f"; it asks to wait {self.seconds:g} s"
+        return f"HTTP {self.status}{_MEANINGS.get(self.status, '')}{wait}"
+
+
+_TOO_MANY = 429
+_BUSY = 503
+_MEANINGS = {
+    401: ": access refused",
+    403: ": access refused",
+    404: ": nothing there, or the session is over",
+    429: ": too many requests",
+    503: ": it is not available",
+}
 
 
 @asynccontextmanager
@@ -115,8 +133,7 @@ async def _look_at(limit: int, response: httpx2.Response) -> None:
     """Take note of a refusal, and bound what is read of an answer."""
     collected = refusals.get()
     if response.status_code >= _HTTP_ERROR and collected is not None:
-        retry_after = response.headers.get("retry-after", "")
-        collected.append(Refusal(response.status_code, retry_after))
+        collected.append(Refusal(response.status_code, retry_after(response.headers)))
     if "text/event-stream" in response.headers.get("content-type", ""):
         return  # may go on for ever; the SDK bounds each event
     compressed = response.headers.get("content-encoding", "identity") != "identity"

@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from agentkit.mcp._config import ServerConfig
@@ -38,23 +38,30 @@ def log_of(folder: Path, server: str) -> Path:
 
 
 def choose_names(
-    offers: Sequence[tuple[ServerConfig, Sequence[str]]], taken: Iterable[str]
+    offers: Sequence[tuple[ServerConfig, Sequence[str]]],
+    taken: Iterable[str],
+    given: Mapping[tuple[str, str], str] | None = None,
 ) -> list[dict[str, str]]:
     """Return, server by server, what each of its tools is called; by the server's own names.
 
     A name that two servers offer, or that is taken, gets its server in front in every case: no
-    tool shadows another, whichever server came first.
+    tool shadows another, whichever server came first. What was `given` to a server's tool before
+    stays its own.
 
     >>> one, two = ServerConfig(name="one"), ServerConfig(name="two", prefix=True)
     >>> choose_names([(one, ["a", "b"]), (two, ["c"])], taken=["b"])
     [{'a': 'a', 'b': 'one__b'}, {'c': 'two__c'}]
     """
-    used = set(taken)
+    kept = given or {}
+    used = {*taken, *kept.values()}
     often = Counter(fit(tool) for _, tools in offers for tool in tools)
     result: list[dict[str, str]] = []
     for config, tools in offers:
         names: dict[str, str] = {}
         for tool in sorted(tools):
+            if (config.name, tool) in kept:
+                names[tool] = kept[config.name, tool]
+                continue
             plain = fit(tool)
             clear = not config.prefix and often[plain] == 1 and plain not in used
             names[tool] = plain if clear else _unused(f"{config.name}__{tool}", used)

@@ -1,13 +1,15 @@
 """What a server offers, once its descriptions are cleaned and its schemas are mended."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from jsonschema import SchemaError
 from jsonschema.protocols import Validator
 
 from agentkit.mcp._config import ServerConfig
-from agentkit.mcp._gate import Gate, RawTool
+from agentkit.mcp._gate import Listing, RawTool
+from agentkit.mcp._pins import Pins
 from agentkit.mcp._schema import UnusableSchemaError, compiled, mended
 from agentkit.mcp._text import clean, shorten
 from agentkit.messages import Effect
@@ -37,26 +39,53 @@ class OfferedTool:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """The usable tools of a server, and what was left out."""
+    """The usable tools of a server, and what was left out.
 
-    tools: tuple[OfferedTool, ...]
-    notes: tuple[str, ...]
+    Attributes:
+        tools: by the server's own names, in its order.
+        withheld: tools that wait for approval, each with the reason.
+        notes: other tools that were left out, and why.
+    """
+
+    tools: Mapping[str, OfferedTool] = field(default_factory=dict[str, OfferedTool])
+    withheld: Mapping[str, str] = field(default_factory=dict[str, str])
+    notes: tuple[str, ...] = ()
+
+    def refusal(self, tool: str) -> str:
+        """Return why a tool cannot be called as things are; empty if it can."""
+        if tool in self.tools:
+            return ""
+        return self.withheld.get(tool) or "the server does not offer it any more"
 
 
-def examine(config: ServerConfig, gate: Gate) -> Offer:
-    """Return what of a server's tools can be used; takes a while for many tools."""
-    tools: list[OfferedTool] = []
-    notes = list(gate.notes)
-    for raw in gate.tools.values():
-        if not config.wants(raw.name):
+def examine(config: ServerConfig, listing: Listing, pins: Pins | None) -> Offer:
+    """Return what of a server's tools can be used; reads the disk, takes a while for many tools."""
+    tools: dict[str, OfferedTool] = {}
+    withheld, notes = _judged(config, listing, pins)
+    for raw in listing.tools.values():
+        if raw.name in withheld or not config.wants(raw.name):
             continue
         try:
-            tools.append(_examined(raw, config))
+            tools[raw.name] = _examined(raw, config)
         except UnusableSchemaError as error:
             notes.append(f"tool {raw.name!r} was left out: {error}")
-    unknown = [name for name in config.include if name not in gate.tools]
+    unknown = [name for name in config.include if name not in listing.tools]
     notes.extend(f"there is no tool {name!r} to include" for name in unknown)
-    return Offer(tuple(tools), tuple(clean(note) for note in notes))
+    return Offer(tools, withheld, tuple(clean(note) for note in notes))
+
+
+def _judged(
+    config: ServerConfig, listing: Listing, pins: Pins | None
+) -> tuple[dict[str, str], list[str]]:
+    """Return the wanted tools that wait for approval, and notes."""
+    notes = list(listing.notes)
+    if pins is None:
+        return {}, notes
+    try:
+        judged = pins.judge(listing)
+    except OSError as error:
+        return {}, [*notes, f"its tools could not be written down as approved: {error.strerror}"]
+    return {name: why for name, why in judged.items() if config.wants(name)}, notes
 
 
 def _examined(raw: RawTool, config: ServerConfig) -> OfferedTool:

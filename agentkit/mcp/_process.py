@@ -12,14 +12,14 @@ from anyio.abc import Process
 
 from agentkit.mcp._launch import MARK
 
-_GRACE_SECONDS = 1.0
-"""For a server to leave by itself after its input has ended, and again after SIGTERM."""
+_KILLED_SECONDS = 1.0
+"""Until what was killed is gone; longer, and it is stuck in the kernel."""
 
 _POLL_SECONDS = 0.01
 _LINUX = sys.platform == "linux"
 
 
-async def stop_tree(process: Process, mark: str) -> None:
+async def stop_tree(process: Process, mark: str, grace_seconds: float) -> None:
     """End the process and its descendants; every wait is bounded.
 
     The order is the protocol's: its input ends, then SIGTERM, then SIGKILL, to the whole group.
@@ -27,15 +27,16 @@ async def stop_tree(process: Process, mark: str) -> None:
     Args:
         process: leader of its own group.
         mark: value of the marking variable, which descendants in other sessions carry too.
+        grace_seconds: between these.
     """
     if process.stdin is not None:
         with suppress(OSError, anyio.BrokenResourceError, anyio.ClosedResourceError):
             await process.stdin.aclose()
-    if not await _exited(process, _GRACE_SECONDS):
+    if not await _exited(process, grace_seconds):
         _signal_group(process, signal.SIGTERM)
-        await _exited(process, _GRACE_SECONDS)
+        await _exited(process, grace_seconds)
     _signal_group(process, getattr(signal, "SIGKILL", signal.SIGTERM))
-    await _exited(process, _GRACE_SECONDS)
+    await _exited(process, _KILLED_SECONDS)
     if _LINUX:
         await to_thread.run_sync(_kill_marked, f"{MARK}={mark}".encode())
 

@@ -1,6 +1,8 @@
 """From what a tool gave to what the model reads."""
 
 import json
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from jsonschema.protocols import Validator
@@ -18,36 +20,63 @@ from mcp.types import (
 from referencing.exceptions import Unresolvable
 
 from agentkit.errors import ToolError
-from agentkit.mcp._text import clean, one_line, shorten
+from agentkit.mcp._media import keep_media
+from agentkit.mcp._text import clean_long, one_line, shorten
 
 _MAX_CHECKED = 100_000
 """Longer structured content is not held to its schema: that would take the loop's time."""
 
 
-def render(result: CallToolResult, *, limit: int, promised: Validator | None = None) -> str:
+async def render(
+    result: CallToolResult,
+    *,
+    limit: int | None = None,
+    promised: Validator | None = None,
+    media_dir: Path | None = None,
+) -> str:
     """Return the text of a result; nothing that it merely points to is fetched.
 
     Args:
         result: what the server gave.
         limit: most characters; head and tail are kept.
         promised: the tool's own output schema; a result that breaks it is used and flagged.
+        media_dir: where what is no text is kept.
 
     Raises:
         ToolError: the tool says that it failed.
     """
-    parts = [_part(block) for block in result.content]
-    text = "\n".join(part for part in parts if part)
+    text = await _text_of(result.content, media_dir)
     structured: Any = result.structured_content
     if structured is not None and not any(isinstance(b, TextContent) for b in result.content):
         shown = json.dumps(structured, ensure_ascii=False, separators=(",", ":"))
         text = f"{shown}\n{text}" if text else shown
-    text = clean(shorten(text, limit))
+    text = await clean_long(text if limit is None else shorten(text, limit))
     if result.is_error:
         raise ToolError(text or "The tool failed and did not say why.")
     broken = _broken_promise(structured, len(text), promised) if promised else ""
     if broken:
         text += f"\n[the structured content does not fit the tool's own schema: {broken}]"
     return text or "(the tool gave an empty result)"
+
+
+async def render_resource(
+    contents: Sequence[TextResourceContents | BlobResourceContents], media_dir: Path | None = None
+) -> str:
+    """Return a resource as text; what is no text is kept in `media_dir`."""
+    if len(contents) == 1 and isinstance(contents[0], TextResourceContents):
+        return await clean_long(contents[0].text)
+    blocks = [EmbeddedResource(type="resource", resource=one) for one in contents]
+    return await clean_long(await _text_of(blocks, media_dir)) or "(it is empty)"
+
+
+async def render_block(block: ContentBlock, media_dir: Path | None = None) -> str:
+    """Return one piece of content as text."""
+    return await clean_long(await _text_of([block], media_dir))
+
+
+async def _text_of(blocks: Sequence[ContentBlock], media_dir: Path | None) -> str:
+    parts = [await _part(block, media_dir) for block in blocks]
+    return "\n".join(part for part in parts if part)
 
 
 def _broken_promise(structured: Any, size: int, promised: Validator) -> str:
@@ -62,7 +91,7 @@ def _broken_promise(structured: Any, size: int, promised: Validator) -> str:
     return one_line(found.message, 200) if found else ""
 
 
-def _part(block: ContentBlock) -> str:
+async def _part(block: ContentBlock, media_dir: Path | None) -> str:
     match block:
         case TextContent():
             return block.text
@@ -70,17 +99,20 @@ def _part(block: ContentBlock) -> str:
             return f"[resource {one_line(str(resource.uri))}]\n{resource.text}"
         case ResourceLink():
             return f"[link to {one_line(str(block.uri))} ({one_line(block.name)}), not fetched]"
+        case EmbeddedResource(resource=BlobResourceContents() as resource):
+            return await _summary("resource", resource.mime_type, resource.blob, media_dir)
+        case ImageContent() | AudioContent():
+            return await _summary(block.type, block.mime_type, block.data, media_dir)
         case _:
-            return _summary(block)
+            return ""
 
 
-def _summary(block: ImageContent | AudioContent | EmbeddedResource) -> str:
-    if isinstance(block, EmbeddedResource):
-        kind, media, data = "resource", block.resource.mime_type, _blob(block)
-    else:
-        kind, media, data = block.type, block.mime_type, block.data
-    return f"[{kind}, {one_line(media or 'unknown type')}, {len(data) * 3 // 4} bytes, not shown]"
-
-
-def _blob(block: EmbeddedResource) -> str:
-    return block.resource.blob if isinstance(block.resource, BlobResourceContents) else ""
+async def _summary(kind: str, media_type: str | None, data: str, media_dir: Path | None) -> str:
+    known = one_line(media_type or "unknown type")
+    where = "not shown"
+    if media_dir is not None:
+        try:
+            where = f"kept as {await keep_media(media_dir, data, known)}"
+        except (OSError, ValueError) as error:
+            where = f"could not be kept: {one_line(str(error))}"
+    return f"[{kind}, {known}, {len(data) * 3 // 4} bytes, {where}]"

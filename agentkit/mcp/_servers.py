@@ -11,6 +11,7 @@ from anyio import to_thread
 
 from agentkit.mcp._config import McpConfig
 from agentkit.mcp._state import McpServers, ServerState
+from agentkit.mcp._surroundings import Surroundings
 from agentkit.policies import Timeouts
 
 _CLOSE_SECONDS = 15.0
@@ -24,6 +25,8 @@ async def open_servers(
     timeouts: Timeouts,
     taken_names: Iterable[str] = (),
     log_dir: Path | None = None,
+    pins_dir: Path | None = None,
+    media_dir: Path | None = None,
     on_state: Callable[[ServerState], None] | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> AsyncGenerator[McpServers]:
@@ -34,7 +37,11 @@ async def open_servers(
         timeouts: the clocks `mcp_connect` and `mcp_call` apply, where a server has none of its own.
         taken_names: names that no tool may have.
         log_dir: folder for what each server writes on stderr, `NAME.log`.
-        on_state: told of each server as soon as it is known what became of it.
+        pins_dir: folder for the definitions of tools that are approved; without one, servers are
+            believed whatever they say.
+        media_dir: folder for images and the like in results; without one they are left out.
+        on_state: told of each server as soon as it is known what became of it, and again if it comes up
+            later.
         environ: our environment; the real one if left out.
 
     Raises:
@@ -42,18 +49,26 @@ async def open_servers(
     """
     # The SDK takes a second to import, so it waits until a server is wanted, and then in a thread.
     await to_thread.run_sync(import_module, "agentkit.mcp._opening")
-    from agentkit.mcp._opening import Opening
+    from agentkit.mcp._opening import Opened
 
-    ours = os.environ if environ is None else environ
+    around = Surroundings(
+        timeouts=timeouts,
+        environ=os.environ if environ is None else environ,
+        log_dir=log_dir,
+        pins_dir=pins_dir,
+        media_dir=media_dir,
+    )
+    slowest = max((one.close_seconds or 0.0 for one in config.servers), default=0.0)
     try:
         async with anyio.create_task_group() as tasks:
-            opening = Opening(timeouts, tasks, ours, log_dir, on_state or _ignore)
+            opened = Opened(config, around, tasks, tuple(taken_names), on_state or _ignore)
             try:
-                yield await opening.open(config, tuple(taken_names))
+                await opened.open()
+                yield opened
             finally:
                 # Cancelled or not, no server may stay behind; each ends within its own bounds.
-                with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
-                    await opening.close()
+                with anyio.move_on_after(_CLOSE_SECONDS + 2 * slowest, shield=True):
+                    await opened.close()
                 tasks.cancel_scope.cancel()
     except BaseExceptionGroup as group:
         # The owner tasks raise nothing, so there is one error in it: what the block has raised.

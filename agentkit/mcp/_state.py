@@ -1,14 +1,15 @@
 """What became of the servers of a configuration."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 from agentkit.protocols import Tool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerState:
-    """What became of a server.
+    """What became of a server, as of now.
 
     Attributes:
         name: as in the configuration.
@@ -16,7 +17,11 @@ class ServerState:
         error: the reason it failed.
         hint: how to mend that.
         tools: names of its tools, as the model sees them.
+        withheld: tools that wait for approval, by the server's own names: new ones, changed ones.
         seconds: from start to ready or failed.
+        restarts: how often it was started again.
+        schema_chars: length of what a model is told of its tools; about four are a token.
+        protocol: the revision that is spoken with it, such as "2025-11-25".
         notes: tools that were left out or renamed, and why.
     """
 
@@ -25,18 +30,136 @@ class ServerState:
     error: str = ""
     hint: str = ""
     tools: tuple[str, ...] = ()
+    withheld: tuple[str, ...] = ()
     seconds: float = 0.0
+    restarts: int = 0
+    schema_chars: int = 0
+    protocol: str = ""
     notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class McpServers:
-    """The servers of a session.
+class Difference:
+    """A tool that is not as it was approved.
 
     Attributes:
-        tools: of all servers that are ready, in an order that is the same in each run.
-        states: one for each server of the configuration, in its order.
+        name: the server's own.
+        kind: "new", "changed" or "gone".
+        before: its definition as it was approved; `None` for a new one.
+        after: its definition now; `None` for one that is gone.
     """
 
-    tools: tuple[Tool, ...] = ()
-    states: tuple[ServerState, ...] = ()
+    name: str
+    kind: Literal["new", "changed", "gone"]
+    before: Mapping[str, Any] | None
+    after: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resource:
+    """Something that a server lets read.
+
+    Attributes:
+        uri: what to read; of a template, with `{placeholders}`.
+        size: in bytes, if the server says.
+    """
+
+    uri: str
+    name: str = ""
+    description: str = ""
+    media_type: str = ""
+    size: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """A text that a server writes on demand.
+
+    Attributes:
+        arguments: names, each with whether it is required.
+    """
+
+    name: str
+    description: str = ""
+    arguments: Mapping[str, bool]
+
+
+class McpServers(Protocol):
+    """The servers of a session; what they offer may change while it goes on."""
+
+    @property
+    def version(self) -> int:
+        """Another number once the tools or what is missing have changed."""
+        ...
+
+    @property
+    def tools(self) -> Sequence[Tool]:
+        """Tools of all servers that are ready, in an order that is the same in each run."""
+        ...
+
+    @property
+    def missing(self) -> str:
+        """What a model should know is not there, in a few lines; empty if all is."""
+        ...
+
+    @property
+    def states(self) -> Sequence[ServerState]:
+        """One for each server of the configuration, in its order."""
+        ...
+
+    async def ping(self, name: str) -> float:
+        """Return the seconds in which a server answers.
+
+        Raises:
+            ToolError: it does not.
+        """
+        ...
+
+    async def review(self, name: str) -> Sequence[Difference]:
+        """Return what of a server's tools is not as it was approved.
+
+        Raises:
+            ToolError: the server is not there.
+        """
+        ...
+
+    async def approve(self, name: str) -> None:
+        """Approve the tools of a server as they are now; they are offered from now on.
+
+        Raises:
+            ToolError: the server is not there.
+            OSError: it cannot be written down.
+        """
+        ...
+
+    async def resources(self, name: str) -> Sequence[Resource]:
+        """Return what a server lets read, templates last.
+
+        Raises:
+            ToolError: the server is not there, or has none.
+        """
+        ...
+
+    async def read(self, name: str, uri: str) -> str:
+        """Return a resource as text.
+
+        Raises:
+            ToolError: the server is not there, or does not know it.
+        """
+        ...
+
+    async def prompts(self, name: str) -> Sequence[Prompt]:
+        """Return the prompts that a server writes.
+
+        Raises:
+            ToolError: the server is not there, or has none.
+        """
+        ...
+
+    async def prompt(self, name: str, prompt: str, arguments: Mapping[str, str]) -> str:
+        """Return a prompt, written with these arguments.
+
+        Raises:
+            ToolError: the server is not there, or does not write it.
+        """
+        ...

@@ -40,6 +40,7 @@ class Pipes:
         max_message_bytes: longest message.
         diary: takes what the server says on stderr, and on stdout beside the protocol.
         on_end: called when nothing more will come.
+        grace_seconds: for it to leave by itself, and again once it was told to.
         exit_code: once the process is gone; negative for a signal.
     """
 
@@ -47,6 +48,7 @@ class Pipes:
     max_message_bytes: int
     diary: Diary
     on_end: Callable[[], None]
+    grace_seconds: float
     exit_code: int | None = field(default=None, init=False)
 
     @asynccontextmanager
@@ -70,7 +72,7 @@ class Pipes:
                 tasks.start_soon(_drain, process)
                 # A cancelled caller must not leak the process; each wait inside is bounded.
                 with anyio.CancelScope(shield=True):
-                    await stop_tree(process, self.launch.env[MARK])
+                    await stop_tree(process, self.launch.env[MARK], self.grace_seconds)
                     self.exit_code = process.returncode
                     with anyio.move_on_after(_LAST_WORDS_SECONDS):
                         await said_all.wait()

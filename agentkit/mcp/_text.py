@@ -2,14 +2,17 @@
 
 import re
 
+from anyio.lowlevel import checkpoint
+
 _ESCAPE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?")
-# C0 and C1 but tab and newline, bidirectional overrides, byte order mark, tag characters, lone
-# surrogates: a terminal, a reader or an encoder would be fooled by them. Joiners stay: scripts
-# and emoji need them.
+# C0 and C1 but tab and newline, bidirectional marks and overrides, what has no width, byte order
+# mark, tags and the variation selectors that nothing needs, lone surrogates: a terminal, a reader
+# or an encoder would be fooled by them. Joiners stay: scripts and emoji need them.
 _HIDDEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2060-\u2069\ufeff\ud800-\udfff"
-    "\U000e0000-\U000e007f]"
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff"
+    "\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e0fff]"
 )
+_PIECE_CHARS = 250_000
 
 
 def clean(text: str) -> str:
@@ -21,6 +24,20 @@ def clean(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
     return _HIDDEN.sub("", _ESCAPE.sub("", text))
+
+
+async def clean_long(text: str) -> str:
+    """Return `clean(text)`, and let others have their turn while a long one is gone through."""
+    if len(text) <= _PIECE_CHARS:
+        return clean(text)
+    pieces: list[str] = []
+    at = 0
+    while at < len(text):
+        end = text.rfind("\n", at, at + _PIECE_CHARS) + 1 or at + _PIECE_CHARS
+        pieces.append(clean(text[at:end]))
+        at = end
+        await checkpoint()
+    return "".join(pieces)
 
 
 def shorten(text: str, limit: int) -> str:

@@ -2,12 +2,14 @@
 
 from agentkit.text import capped, defused
 from agentkit.toolkit._asking import ask_first
+from agentkit.toolkit._catalogue import Catalogue, schema_tokens
 from agentkit.toolkit._function import FunctionTool, as_text, tool
 from agentkit.toolkit._registry import Registry
 from agentkit.toolkit._schema import compact_schema
 from agentkit.toolkit._shelf import Shelf
 
 __all__ = [
+    "Catalogue",
     "FunctionTool",
     "Registry",
     "Shelf",
@@ -16,5 +18,6 @@ __all__ = [
     "capped",
     "compact_schema",
     "defused",
+    "schema_tokens",
     "tool",
 ]

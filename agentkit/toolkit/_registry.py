@@ -9,20 +9,26 @@ from agentkit.protocols import Tool
 class Registry:
     """An ordered set of tools.
 
+    Args:
+        tools: what a model is told of.
+        deferred: what it is not told of before it has searched for it.
+
     Raises:
         ConfigurationError: two tools have the same name.
     """
 
-    def __init__(self, tools: Iterable[Tool]) -> None:
+    def __init__(self, tools: Iterable[Tool], deferred: Iterable[Tool] = ()) -> None:
         self._tools: dict[str, Tool] = {}
-        for tool in tools:
+        self.deferred = tuple(deferred)
+        shown = tuple(tools)
+        for tool in (*shown, *self.deferred):
             name = tool.spec.name
             if name in self._tools:
                 raise ConfigurationError(
                     f"Two tools are named {name!r}.", hint="Rename one: @tool(name=...)."
                 )
             self._tools[name] = tool
-        self.specs = tuple(tool.spec for tool in self._tools.values())
+        self.specs = tuple(tool.spec for tool in shown)
 
     def __iter__(self) -> Iterator[Tool]:
         return iter(self._tools.values())
@@ -39,4 +45,6 @@ class Registry:
         try:
             return self._tools[name]
         except KeyError:
-            raise UnknownToolError(name, self._tools) from None
+            more = ["others, which search_tools finds"] if self.deferred else []
+            known = [*(spec.name for spec in self.specs), *more]
+            raise UnknownToolError(name, known) from None

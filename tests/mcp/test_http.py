@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from agentkit.errors import ToolError, ToolTimeoutError
+from agentkit.errors import ToolError, ToolTimeoutError, ToolUnavailableError
 from agentkit.mcp import ServerConfig
 
 Opened = Callable[..., AbstractAsyncContextManager[Any]]
@@ -225,3 +225,18 @@ async def test_an_oversized_answer_is_refused(opened: Opened) -> None:
     ):
         with pytest.raises(ToolError, match=r"longer than the limit of 1\.0 MB"):
             await session.call("echo")
+
+
+async def test_what_is_refused_for_now_says_when_to_come_again(opened: Opened) -> None:
+    async def busy(request: Request, message: dict[str, Any]) -> Response | None:
+        if message["method"] != "tools/call":
+            return None
+        return Response(status_code=503, headers={"Retry-After": "3"})
+
+    async with (
+        serving(by_hand(busy)) as url,
+        opened(ServerConfig(name="busy", url=url)) as session,
+    ):
+        with pytest.raises(ToolUnavailableError, match=r"HTTP 503.*asks to wait 3 s") as caught:
+            await session.call("echo")
+        assert caught.value.retry_after == 3.0

@@ -16,6 +16,7 @@ from anyio import to_thread
 from agentkit.errors import McpServerError, ToolError
 from agentkit.mcp import McpConfig, ServerConfig, open_servers
 from agentkit.mcp import _server as server_module
+from agentkit.mcp._surroundings import Surroundings
 from agentkit.policies import Timeouts
 
 SERVERS = Path(__file__).parent / "servers"
@@ -125,6 +126,7 @@ def test_a_server_that_keeps_ending_is_left_alone_for_a_while(
             self.opened = anyio.Event()
             self.ended = anyio.Event()
             self.usable = True
+            self.asleep = False
             self.failure: McpServerError | None = None
 
         async def run(self) -> None:
@@ -137,7 +139,8 @@ def test_a_server_that_keeps_ending_is_left_alone_for_a_while(
     async def scenario() -> None:
         config = ServerConfig(name="doomed", command="x", call_seconds=math.inf)
         async with anyio.create_task_group() as tasks:
-            server = server_module.Server(config, Timeouts(), tasks.start_soon, {}, None)
+            around = Surroundings(timeouts=Timeouts(), environ={})
+            server = server_module.Server(config, around, tasks.start_soon)
             await server.connection.opened.wait()
             for _ in range(5):
                 with pytest.raises(ToolError, match="could not be started again: exit code 1"):

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -22,7 +22,7 @@ from agentkit.protocols import Tool
 SHIPPED = Path(__file__).parents[2] / "mcp_servers.json"
 
 
-def by_name(tools: tuple[Tool, ...]) -> Mapping[str, Tool]:
+def by_name(tools: Sequence[Tool]) -> Mapping[str, Tool]:
     return {tool.spec.name: tool for tool in tools}
 
 

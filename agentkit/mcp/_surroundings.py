@@ -1,0 +1,31 @@
+"""What the servers of a session share."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from agentkit.mcp._names import log_of
+from agentkit.policies import Timeouts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What the servers of a session share.
+
+    Attributes:
+        timeouts: where a server has no clocks of its own.
+        environ: our environment.
+        log_dir: folder for what each server writes on stderr.
+        pins_dir: folder for what is approved; `None` trusts whatever servers say.
+        media_dir: folder for images and the like that come in results; `None` leaves them out.
+    """
+
+    timeouts: Timeouts
+    environ: Mapping[str, str]
+    log_dir: Path | None = None
+    pins_dir: Path | None = None
+    media_dir: Path | None = None
+
+    def log_of(self, server: str) -> Path | None:
+        """Return the file of what that server writes."""
+        return None if self.log_dir is None else log_of(self.log_dir, server)
