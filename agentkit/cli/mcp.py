@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -57,6 +57,35 @@ def logs(
         config = read_servers(settings, file)
         server = _find(config.servers if config is not None else (), name)
         _show_log(settings.state_dir / "logs", server, lines)
+
+
+@app.command("import")
+def take_over(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="A file, or the host whose files are looked for: claude, vscode, cursor, gemini.",
+            metavar="SOURCE",
+        ),
+    ],
+    kind: Annotated[
+        Literal["claude", "vscode", "cursor", "gemini", "qwen-agent"] | None,
+        typer.Option("--from", help="Whose file it is; seen from it otherwise."),
+    ] = None,
+    file: File = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say it, and write nothing.")] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Also what has the same name here.")
+    ] = False,
+) -> None:
+    """Take over the servers of another host into mcp_servers.json."""
+    with ending():
+        from agentkit.cli._mcp_import import find_sources, import_servers
+        from agentkit.settings import read_settings
+
+        target = file or read_settings().mcp_servers or Path("mcp_servers.json")
+        sources = find_sources(source, kind, target)
+        import_servers(sources, target, dry_run=dry_run, replace=replace)
 
 
 def read_servers(settings: "Settings", file: Path | None = None) -> "McpConfig | None":

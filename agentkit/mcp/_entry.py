@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from agentkit.errors import ConfigurationError
 from agentkit.mcp._config import ServerConfig
+from agentkit.mcp._env_file import read_env_file
 from agentkit.mcp._environment import is_secret_name
 from agentkit.mcp._variables import SHORTEST_SECRET, UnsetVariableError, Variables
 
@@ -49,7 +50,7 @@ class Entry:
         cwd = self._cwd()
         command, url = self._target(cwd)
         transport = self._transport(url)
-        env = self._texts("env")
+        env = {**self._env_file(), **self._texts("env")}
         headers = self._texts("headers")
         args = tuple(self._expand("args", text) for text in self._list("args"))
         server = ServerConfig(
@@ -117,13 +118,26 @@ class Entry:
         return "http" if url and kind is not None else ""
 
     def _check_url(self, url: str) -> None:
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+        except ValueError:  # half an IPv6 address
+            parts = urlsplit("")
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             self._fail("'url' is not an http or https address", "Write http://host:port/mcp.")
 
     def _cwd(self) -> Path | None:
         text = self._expand("cwd", self._text("cwd"))
         return self._path.parent.absolute() / Path(text).expanduser() if text else None
+
+    def _env_file(self) -> dict[str, str]:
+        text = self._expand("envFile", self._text("envFile"))
+        if not text:
+            return {}
+        try:
+            return read_env_file(self._path.parent.absolute() / Path(text).expanduser())
+        except ConfigurationError as error:
+            self._cannot(f"envFile: {error}", error.hint)
+            return {}
 
     def _secrets(self, env: dict[str, str], headers: dict[str, str]) -> tuple[str, ...]:
         named = {value for name, value in env.items() if is_secret_name(name)}

@@ -1,6 +1,5 @@
 """Reads `mcp_servers.json`, in the shape that other MCP hosts share."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -8,6 +7,7 @@ from typing import Any, cast
 from agentkit.errors import ConfigurationError
 from agentkit.mcp._config import McpConfig, ServerConfig
 from agentkit.mcp._entry import Entry
+from agentkit.mcp._json import read_object
 from agentkit.mcp._variables import Variables
 
 _ROOTS = ("mcpServers", "servers")
@@ -26,7 +26,7 @@ def read_config(path: Path, environ: Mapping[str, str]) -> McpConfig:
     Raises:
         ConfigurationError: the file cannot be read, or is not a map of servers.
     """
-    return _config(_parse(path), path, environ)
+    return _config(read_object(path), path, environ)
 
 
 def config_of(root: Mapping[str, Any], environ: Mapping[str, str]) -> McpConfig:
@@ -44,8 +44,17 @@ def config_of(root: Mapping[str, Any], environ: Mapping[str, str]) -> McpConfig:
     return _config(root, Path("mcp_servers"), environ)
 
 
+def root_key(root: Mapping[str, Any]) -> str | None:
+    """Return the key that holds the servers; `None` where `root` itself maps them.
+
+    >>> [root_key(root) for root in ({"servers": {}}, {"time": {"command": "x"}})]
+    ['servers', None]
+    """
+    return next((name for name in _ROOTS if name in root), None)
+
+
 def _config(root: Mapping[str, Any], path: Path, environ: Mapping[str, str]) -> McpConfig:
-    key = next((name for name in _ROOTS if name in root), None)
+    key = root_key(root)
     found: Any = root if key is None else root[key]
     if not isinstance(found, dict):
         raise ConfigurationError(
@@ -84,49 +93,3 @@ def _broken(name: str, settings: object, error: ConfigurationError) -> ServerCon
         problem=str(error),
         hint=error.hint,
     )
-
-
-def _parse(path: Path) -> dict[str, Any]:
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise ConfigurationError(
-            f"{path}: cannot be read: {error.strerror}.", hint="Create it, or name another file."
-        ) from error
-    except UnicodeDecodeError as error:
-        raise ConfigurationError(
-            f"{path}: byte {error.start} is not UTF-8.", hint="Save the file as UTF-8."
-        ) from error
-    try:
-        root: object = json.loads(text, object_pairs_hook=_without_duplicates)
-    except json.JSONDecodeError as error:
-        raise ConfigurationError(
-            f"{path}:{error.lineno}:{error.colno}: not valid JSON: {error.msg}.",
-            hint="JSON has neither comments nor trailing commas; names and texts need quotes.",
-        ) from error
-    except _DuplicateNameError as error:
-        raise ConfigurationError(
-            f"{path}: the name {error.args[0]!r} appears twice in one object.",
-            hint="Rename or remove one of the two.",
-        ) from error
-    except RecursionError as error:
-        raise ConfigurationError(f"{path}: nested too deeply.", hint="Flatten it.") from error
-    if not isinstance(root, dict):
-        raise ConfigurationError(
-            f"{path}: must hold a JSON object, not {type(root).__name__}.",
-            hint='Write {"mcpServers": {}}.',
-        )
-    return cast("dict[str, Any]", root)
-
-
-class _DuplicateNameError(Exception):
-    """JSON would silently keep the last of two; the first would be lost."""
-
-
-def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in result:
-            raise _DuplicateNameError(name)
-        result[name] = value
-    return result
