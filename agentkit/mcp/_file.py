@@ -1,6 +1,7 @@
 """Reads `mcp_servers.json`, in the shape that other MCP hosts share."""
 
 from collections.abc import Mapping
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,6 +12,7 @@ from agentkit.mcp._json import read_object
 from agentkit.mcp._variables import Variables
 
 _ROOTS = ("mcpServers", "servers")
+_SCHEMA = "$schema"
 
 
 def read_config(path: Path, environ: Mapping[str, str]) -> McpConfig:
@@ -53,6 +55,12 @@ def root_key(root: Mapping[str, Any]) -> str | None:
     return next((name for name in _ROOTS if name in root), None)
 
 
+def config_schema() -> str:
+    """Return the JSON schema of such a file, for editors."""
+    found = files("agentkit.mcp").joinpath("mcp_servers.schema.json")
+    return found.read_text(encoding="utf-8")
+
+
 def _config(root: Mapping[str, Any], path: Path, environ: Mapping[str, str]) -> McpConfig:
     key = root_key(root)
     found: Any = root if key is None else root[key]
@@ -65,8 +73,9 @@ def _config(root: Mapping[str, Any], path: Path, environ: Mapping[str, str]) -> 
     servers = tuple(
         _server(path, name, settings, environ, warnings)
         for name, settings in cast("dict[str, object]", found).items()
+        if name != _SCHEMA
     )
-    others = () if key is None else tuple(name for name in root if name != key)
+    others = () if key is None else tuple(name for name in root if name not in {key, _SCHEMA})
     warnings.extend(f"{path.name}: {name!r} has no effect." for name in others)
     return McpConfig(servers=servers, warnings=tuple(warnings), path=path)
 

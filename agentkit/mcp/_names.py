@@ -37,6 +37,16 @@ def log_of(folder: Path, server: str) -> Path:
     return folder / f"{fit(server)}.log"
 
 
+def pins_of(folder: Path, config: ServerConfig) -> Path:
+    """Return the file in `folder` that says what is approved of a server.
+
+    It belongs to the name and to what is started or spoken to: another command under the same name
+    is another server.
+    """
+    digest = hashlib.sha256(config.target.encode("utf-8", "replace")).hexdigest()
+    return folder / f"{fit(config.name)}-{digest[:_DIGEST]}.json"
+
+
 def choose_names(
     offers: Sequence[tuple[ServerConfig, Sequence[str]]],
     taken: Iterable[str],

@@ -229,7 +229,7 @@ class Opened:
             own += Reading(server, self._around.media_dir).tools({*self._taken, *names.values()})
             tools += sorted(own, key=lambda tool: tool.spec.name)
             shown = tuple(sorted(tool.spec.name for tool in own))
-            self._states[name] = replace(self._states[name], tools=shown)
+            self._states[name] = replace(self._states[name], tools=shown, names=names)
         self._tools = tuple(tools)
         self.version += 1
 
@@ -269,10 +269,17 @@ def _offered(server: Server) -> dict[str, object]:
     told = [[tool.name, tool.description, tool.parameters] for tool in offer.tools.values()]
     return {
         "tools": tuple(sorted(offer.tools)),
+        "trial": next((name for name in sorted(offer.tools) if _is_harmless(server, name)), ""),
         "withheld": tuple(sorted(offer.withheld)),
         "notes": (*offer.notes, *(f"tool {name!r}: {why}" for name, why in offer.withheld.items())),
         "schema_chars": sum(len(json.dumps(one, ensure_ascii=False)) for one in told),
     }
+
+
+def _is_harmless(server: Server, tool: str) -> bool:
+    """Tell whether a tool needs nothing and says that it only reads."""
+    needs: object = server.offer.tools[tool].parameters.get("required")
+    return not needs and server.listing.tools[tool].effect == "pure"
 
 
 def _why_missing(state: ServerState) -> str:

@@ -17,10 +17,8 @@ from uuid import uuid4
 
 from agentkit.mcp._config import ServerConfig
 from agentkit.mcp._gate import Listing
-from agentkit.mcp._names import fit
+from agentkit.mcp._names import pins_of
 from agentkit.mcp._state import Difference
-
-_DIGEST = 12
 
 
 def fingerprint(name: str, definition: Mapping[str, Any]) -> str:
@@ -44,16 +42,11 @@ class UnreadablePinsError(Exception):
 
 
 class Pins:
-    """What is approved of one server, in a file of its own.
-
-    The file belongs to the name and to what is started or spoken to: another command under the
-    same name is another server.
-    """
+    """What is approved of one server, in a file of its own."""
 
     def __init__(self, folder: Path, config: ServerConfig) -> None:
         self._config = config
-        digest = hashlib.sha256(config.target.encode("utf-8", "replace")).hexdigest()
-        self.path = folder / f"{fit(config.name)}-{digest[:_DIGEST]}.json"
+        self.path = pins_of(folder, config)
 
     def judge(self, listing: Listing) -> Mapping[str, str]:
         """Return the tools that are withheld, each with the reason; pins what is seen first.
@@ -104,10 +97,6 @@ class Pins:
             fresh.replace(self.path)
         finally:
             fresh.unlink(missing_ok=True)
-
-    def forget(self) -> None:
-        """Approve nothing any more."""
-        self.path.unlink(missing_ok=True)
 
     def _read(self) -> dict[str, _Pin] | None:
         try:

@@ -1,7 +1,7 @@
 """What became of the servers of a configuration."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from agentkit.protocols import Tool
@@ -17,6 +17,8 @@ class ServerState:
         error: the reason it failed.
         hint: how to mend that.
         tools: names of its tools, as the model sees them.
+        names: the same by the server's own names.
+        trial: a tool that needs no arguments and says that it only reads, if there is one.
         withheld: tools that wait for approval, by the server's own names: new ones, changed ones.
         seconds: from start to ready or failed.
         restarts: how often it was started again.
@@ -30,6 +32,8 @@ class ServerState:
     error: str = ""
     hint: str = ""
     tools: tuple[str, ...] = ()
+    names: Mapping[str, str] = field(default_factory=dict[str, str])
+    trial: str = ""
     withheld: tuple[str, ...] = ()
     seconds: float = 0.0
     restarts: int = 0
