@@ -6,7 +6,6 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iter
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib.metadata import entry_points
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -31,18 +30,25 @@ from agentkit.engine import (
 )
 from agentkit.errors import AgentkitError, ConfigurationError, EngineError
 from agentkit.loop import Result
-from agentkit.mcp import McpConfig, McpServers, ServerState, config_of, open_servers, read_config
+from agentkit.mcp import (
+    Answerer,
+    McpConfig,
+    McpServers,
+    ServerState,
+    config_of,
+    open_servers,
+    read_config,
+)
 from agentkit.models import ModelPool, open_pool
 from agentkit.policies import PhasedThinking, Plan, Policy
 from agentkit.protocols import Approver, Model, Observer, Tool
 from agentkit.resilience import retrying
 from agentkit.settings import Settings, read_settings
-from agentkit.toolkit import Registry
+from agentkit.toolkit import Registry, builtin_tools
 from agentkit.trace import open_trace
 from agentkit.trace.otel import open_otel
 
 _SERVER_FILE = Path("mcp_servers.json")
-_TOOL_GROUP = "agentkit.tools"
 _STOP_SECONDS = 15.0  # more than the cleanup of a run may take
 
 
@@ -72,6 +78,7 @@ class Runtime:
         model: Model | None = None,
         mcp_servers: Path | Mapping[str, Any] | None = None,
         with_mcp: bool = True,
+        answerer: Answerer | None = None,
         progress: Callable[[Progress], None] = lambda _: None,
     ) -> AsyncGenerator["Runtime"]:
         """Open a runtime; leaving the block closes all of it.
@@ -83,6 +90,7 @@ class Runtime:
             model: used instead of the one that the settings name.
             mcp_servers: a server file or its content; the settings' file where not given.
             with_mcp: whether to start MCP servers at all.
+            answerer: answers what MCP servers ask a person; without one they are told no.
             progress: told about downloads and starts.
 
         Raises:
@@ -118,6 +126,7 @@ class Runtime:
                         log_dir=settings.state_dir / "logs",
                         pins_dir=settings.pins_dir,
                         media_dir=settings.state_dir / "media",
+                        answerer=answerer,
                     )
                 )
             yield cls(settings=settings, model=model, builtin=builtin, mcp=mcp, observers=observers)
@@ -205,25 +214,6 @@ class Runtime:
             schema_share=self.settings.schema_share,
             call_in_loop=self.call_in_loop,
         )
-
-
-def builtin_tools(wanted: Iterable[str] | None = None) -> tuple[Tool, ...]:
-    """Return the tools that installed packages offer, all or those named.
-
-    Raises:
-        ConfigurationError: a wanted one is not there.
-    """
-    found: dict[str, Tool] = {}
-    for point in sorted(entry_points(group=_TOOL_GROUP), key=lambda point: point.name):
-        found |= {tool.spec.name: tool for tool in point.load()}
-    if wanted is None:
-        return tuple(found.values())
-    missing = [name for name in wanted if name not in found]
-    if missing:
-        raise ConfigurationError(
-            f"No built-in tool named {missing[0]!r}.", hint=f"There are: {', '.join(found)}."
-        )
-    return tuple(found[name] for name in wanted)
 
 
 def _call(portal: BlockingPortal, job: Callable[[], Awaitable[Result]]) -> Result:

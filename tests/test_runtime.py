@@ -27,8 +27,8 @@ from agentkit.errors import (
     ModelUnavailableError,
     RequiredToolError,
 )
-from agentkit.runtime import builtin_tools
 from agentkit.testing import Answer, FakeSGLang, Fault, ScriptedModel, call
+from agentkit.toolkit import builtin_tools
 from agentkit.trace import list_traces
 
 MakeSettings = Callable[..., Awaitable[Settings]]

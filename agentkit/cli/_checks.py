@@ -243,7 +243,7 @@ def _damage(path: Path, size: int | None) -> str:
 
 
 async def _tools(settings: "Settings") -> AsyncGenerator[Check]:
-    from agentkit.runtime import builtin_tools
+    from agentkit.toolkit import builtin_tools
 
     try:
         tools = await run_sync(builtin_tools, settings.tools)

@@ -20,6 +20,7 @@ from agentkit.cli._outcome import (
     print_json,
     print_result,
 )
+from agentkit.cli._questions import answerer_for
 from agentkit.cli._signals import Stopper, until_signalled
 from agentkit.cli._view import View, view_for
 from agentkit.errors import AgentkitError, InvalidTaskError
@@ -125,13 +126,14 @@ def _document_of(error: AgentkitError, order: Order, story: _Story, stop: str) -
 async def _perform(
     order: Order, settings: "Settings", view: View, stopper: Stopper, story: _Story
 ) -> Exit:
+    asks = order.output == "text"
     async with open_runtime(
-        settings, view, model=order.model, with_mcp=order.choice.with_mcp
+        settings, view, model=order.model, with_mcp=order.choice.with_mcp, asks=asks
     ) as runtime:
         agent = runtime.agent(
             instructions=order.instructions,
             policy=order.choice.policy(settings),
-            approver=approver_for(view, yes=order.yes, asks=order.output == "text"),
+            approver=approver_for(view, yes=order.yes, asks=asks),
         )
         async with _started(agent, order, story) as run:
             story.run_id = run.run_id
@@ -150,13 +152,22 @@ def _started(agent: "Agent", order: Order, story: _Story) -> "AbstractAsyncConte
 
 @asynccontextmanager
 async def open_runtime(
-    settings: "Settings", view: View, *, with_mcp: bool, model: "Model | None" = None
+    settings: "Settings",
+    view: View,
+    *,
+    with_mcp: bool,
+    model: "Model | None" = None,
+    asks: bool = False,
 ) -> AsyncGenerator["Runtime"]:
-    """Open a runtime, showing how it gets ready."""
+    """Open a runtime, showing how it gets ready; `asks` lets MCP servers ask the person."""
     from agentkit.runtime import Runtime
 
     async with Runtime.open(
-        settings, model=model, with_mcp=with_mcp, progress=view.progress
+        settings,
+        model=model,
+        with_mcp=with_mcp,
+        answerer=answerer_for(view, asks=asks),
+        progress=view.progress,
     ) as runtime:
         show_servers(runtime.servers, view)
         yield runtime
@@ -168,6 +179,10 @@ def show_servers(servers: "Sequence[ServerState]", view: View) -> None:
         if state.status == "failed":
             fix = f" Fix: {state.hint}" if state.hint else ""
             view.note(f"✗ MCP {state.name!r}: {state.error}{fix}")
+        if state.withheld:
+            names = ", ".join(state.withheld)
+            see = f"agentkit mcp trust {state.name} shows what has changed"
+            view.note(f"• MCP {state.name!r} withholds {names}: {see}")
 
 
 def exit_code(result: "Result", stopper: Stopper) -> Exit:

@@ -60,7 +60,7 @@ def chat(
 
         async def main(stopper: "Stopper") -> "Exit":
             with view:
-                async with open_runtime(settings, view, with_mcp=not no_mcp) as runtime:
+                async with open_runtime(settings, view, with_mcp=not no_mcp, asks=True) as runtime:
                     view.stop()
                     policy = choice.policy(settings)
                     agent = runtime.agent(

@@ -10,16 +10,26 @@ from agentkit.mcp._foreign import KINDS, foreign_servers, known_files
 from agentkit.mcp._foreign_entry import Foreign, Kind
 from agentkit.mcp._names import log_of, pins_of
 from agentkit.mcp._servers import open_servers
-from agentkit.mcp._state import Difference, McpServers, Prompt, Resource, ServerState
+from agentkit.mcp._state import (
+    Answerer,
+    Difference,
+    McpServers,
+    Prompt,
+    Question,
+    Resource,
+    ServerState,
+)
 
 __all__ = [
     "KINDS",
+    "Answerer",
     "Difference",
     "Foreign",
     "Kind",
     "McpConfig",
     "McpServers",
     "Prompt",
+    "Question",
     "Resource",
     "ServerConfig",
     "ServerState",

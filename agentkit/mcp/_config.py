@@ -41,6 +41,8 @@ class ServerConfig:
             a person has approved; only what is "approved"; or "off", whatever it says.
         resources: whether the model may list and read its resources, by tools of their own.
         prompts: the same for its prompts.
+        roots: folders that the server is told it is about, if it asks.
+        max_memory_bytes: address space of the program and of what it starts, each; Linux.
         max_result_chars: longest text of a result; head and tail are kept. `None` leaves it to the
             run, which keeps the whole where the model can read on.
         max_message_bytes: a longer message is dropped and its call fails.
@@ -72,6 +74,8 @@ class ServerConfig:
     pins: Literal["first-use", "approved", "off"] = "first-use"
     resources: bool = False
     prompts: bool = False
+    roots: tuple[Path, ...] = ()
+    max_memory_bytes: int | None = None
     max_result_chars: int | None = None
     max_message_bytes: int = 8 * 1024 * 1024
     problem: str = ""

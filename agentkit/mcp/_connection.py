@@ -1,11 +1,10 @@
 """One connection to one server: a single task opens it, waits, and closes it."""
 
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 from typing import cast
 from uuid import uuid4
 
@@ -24,7 +23,9 @@ from agentkit.mcp._gate import Gate, Listing, Sink, Source
 from agentkit.mcp._http import Refusal, open_http, open_sse, refusals
 from agentkit.mcp._launch import plan_launch
 from agentkit.mcp._process import describe_exit
+from agentkit.mcp._questions import callbacks_for
 from agentkit.mcp._stdio import Pipes
+from agentkit.mcp._surroundings import Surroundings
 from agentkit.mcp._text import one_line
 
 _LEAVE_SECONDS = 5.0
@@ -68,19 +69,19 @@ class Connection:
     def __init__(
         self,
         config: ServerConfig,
-        environ: Mapping[str, str],
+        around: Surroundings,
         learn: Callable[[Listing], Awaitable[None]],
         *,
         connect_seconds: float | None,
         call_seconds: float | None,
-        log: Path | None = None,
     ) -> None:
         self._config = config
-        self._environ = environ
+        self._around = around
         self._learn = learn
+        self._callbacks = callbacks_for(config, around.answerer)
         self._connect_seconds = connect_seconds
         self._call_seconds = call_seconds
-        self._diary = Diary(log, config.redact)
+        self._diary = Diary(around.log_of(config.name), config.redact)
         self._pipes: Pipes | None = None
         self._transport_kind = config.transport
         self._stop = anyio.Event()
@@ -149,7 +150,10 @@ class Connection:
             # Its own clock stays off: it starts only once a request is written, which a server
             # that does not read can put off for ever. Every request here is within one of ours.
             async with Client(
-                self.gate.around(transport), client_info=_OURSELVES, cache=None
+                self.gate.around(transport),
+                client_info=_OURSELVES,
+                cache=None,
+                **self._callbacks,
             ) as client:
                 await self._learn(await self._list_tools(client))
                 self.client, self.protocol = client, client.protocol_version
@@ -187,7 +191,14 @@ class Connection:
                 max_message_bytes=config.max_message_bytes,
             )
         forked_here = current_token().backend_class.__module__.endswith("_asyncio")
-        plan = partial(plan_launch, config, self._environ, uuid4().hex, forked_here=forked_here)
+        plan = partial(
+            plan_launch,
+            config,
+            self._around.environ,
+            uuid4().hex,
+            self._around.session,
+            forked_here=forked_here,
+        )
         launch = await to_thread.run_sync(plan)
         self._pipes = Pipes(
             launch,

@@ -78,6 +78,8 @@ class Entry:
             pins=self._choice("pins", "first-use", "approved", "off"),
             resources=self._flag("resources"),
             prompts=self._flag("prompts"),
+            roots=tuple(self._folder(self._expand("roots", text)) for text in self._list("roots")),
+            max_memory_bytes=self._count("maxMemoryBytes"),
             max_result_chars=self._count("maxResultChars"),
             max_message_bytes=self._count("maxMessageBytes")
             or ServerConfig(name="").max_message_bytes,
@@ -127,7 +129,10 @@ class Entry:
 
     def _cwd(self) -> Path | None:
         text = self._expand("cwd", self._text("cwd"))
-        return self._path.parent.absolute() / Path(text).expanduser() if text else None
+        return self._folder(text) if text else None
+
+    def _folder(self, text: str) -> Path:
+        return self._path.parent.absolute() / Path(text).expanduser()
 
     def _env_file(self) -> dict[str, str]:
         text = self._expand("envFile", self._text("envFile"))

@@ -15,6 +15,9 @@ from agentkit.mcp._environment import child_environment
 MARK = "AGENTKIT_MCP_SERVER"
 """Set for each server: whoever carries its value descends from that server."""
 
+SESSION = "AGENTKIT_MCP_SESSION"
+"""The same for all servers that were opened together."""
+
 _HINTS = {
     "npx": "Install Node.js, which brings npx.",
     "node": "Install Node.js.",
@@ -34,14 +37,20 @@ class Launch:
 
 
 def plan_launch(
-    config: ServerConfig, environ: Mapping[str, str], mark: str, *, forked_here: bool
+    config: ServerConfig,
+    environ: Mapping[str, str],
+    mark: str,
+    session: str,
+    *,
+    forked_here: bool,
 ) -> Launch:
     """Return how `config` is started; looks at the disk.
 
     Args:
         config: a server with a command.
         environ: our own environment.
-        mark: a value no other process has.
+        mark: a value that no other server has.
+        session: one that all servers of ours have that were opened together.
         forked_here: the loop's own thread forks, see `_watched`.
 
     Raises:
@@ -56,7 +65,8 @@ def plan_launch(
         _program(config, env.get("PATH", "")),
         *config.args,
     )
-    return Launch(_watched(argv, forked_here=forked_here), {**env, MARK: mark}, config.cwd)
+    argv = _watched(_limited(argv, config.max_memory_bytes), forked_here=forked_here)
+    return Launch(argv, {**env, MARK: mark, SESSION: session}, config.cwd)
 
 
 def _scripts() -> str:
@@ -95,6 +105,15 @@ def _program(config: ServerConfig, search: str) -> str:
             hint=_HINTS.get(Path(command).stem, f"Install {command!r}, or correct 'command'."),
         )
     return found
+
+
+def _limited(argv: tuple[str, ...], memory: int | None) -> tuple[str, ...]:
+    """Return `argv` such that the program leaves no core file, and has so much address space."""
+    prlimit = shutil.which("prlimit") if sys.platform == "linux" else None
+    if prlimit is None:
+        return argv
+    space = () if memory is None else (f"--as={memory}",)
+    return (prlimit, "--core=0", *space, "--", *argv)
 
 
 def _watched(argv: tuple[str, ...], *, forked_here: bool) -> tuple[str, ...]:

@@ -4,13 +4,13 @@ import os
 import signal
 import sys
 from contextlib import suppress
-from pathlib import Path
 
 import anyio
 from anyio import to_thread
 from anyio.abc import Process
 
 from agentkit.mcp._launch import MARK
+from agentkit.mcp.guard_servers import kill_marked
 
 _KILLED_SECONDS = 1.0
 """Until what was killed is gone; longer, and it is stuck in the kernel."""
@@ -38,7 +38,7 @@ async def stop_tree(process: Process, mark: str, grace_seconds: float) -> None:
     _signal_group(process, getattr(signal, "SIGKILL", signal.SIGTERM))
     await _exited(process, _KILLED_SECONDS)
     if _LINUX:
-        await to_thread.run_sync(_kill_marked, f"{MARK}={mark}".encode())
+        await to_thread.run_sync(kill_marked, f"{MARK}={mark}")
 
 
 async def _exited(process: Process, seconds: float) -> bool:
@@ -55,25 +55,6 @@ def _signal_group(process: Process, number: signal.Signals) -> None:
             os.killpg(process.pid, number)
         elif process.returncode is None:
             process.kill()
-
-
-def _kill_marked(needle: bytes) -> None:
-    """Kill each process whose environment says that it descends from the server."""
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdecimal():
-            _kill_if_marked(int(folder.name), folder / "environ", needle)
-
-
-def _kill_if_marked(pid: int, environ: Path, needle: bytes) -> None:
-    with suppress(OSError):  # gone meanwhile, or another user's
-        if needle not in environ.read_bytes().split(b"\0"):
-            return
-        handle = os.pidfd_open(pid)  # from here on the number cannot mean another process
-        try:
-            if needle in environ.read_bytes().split(b"\0"):
-                signal.pidfd_send_signal(handle, signal.SIGKILL)
-        finally:
-            os.close(handle)
 
 
 def describe_exit(code: int | None) -> str:

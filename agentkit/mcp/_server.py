@@ -260,11 +260,10 @@ class Server:
         self.restarts += 1
         connection = Connection(
             self.config,
-            self._around.environ,
+            self._around,
             self._learn,
             connect_seconds=self._connect_seconds,
             call_seconds=self.call_seconds,
-            log=self._around.log_of(self.config.name),
         )
         self._spawn(connection.run)
         return connection

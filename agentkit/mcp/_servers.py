@@ -3,6 +3,7 @@
 import os
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import anyio
 from anyio import to_thread
 
 from agentkit.mcp._config import McpConfig
-from agentkit.mcp._state import McpServers, ServerState
+from agentkit.mcp._guard import guarded
+from agentkit.mcp._state import Answerer, McpServers, ServerState
 from agentkit.mcp._surroundings import Surroundings
 from agentkit.policies import Timeouts
 
@@ -27,6 +29,7 @@ async def open_servers(
     log_dir: Path | None = None,
     pins_dir: Path | None = None,
     media_dir: Path | None = None,
+    answerer: Answerer | None = None,
     on_state: Callable[[ServerState], None] | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> AsyncGenerator[McpServers]:
@@ -40,6 +43,7 @@ async def open_servers(
         pins_dir: folder for the definitions of tools that are approved; without one, servers are
             believed whatever they say.
         media_dir: folder for images and the like in results; without one they are left out.
+        answerer: answers what servers ask a person; without one they are told no.
         on_state: told of each server as soon as it is known what became of it, and again if it comes up
             later.
         environ: our environment; the real one if left out.
@@ -57,10 +61,13 @@ async def open_servers(
         log_dir=log_dir,
         pins_dir=pins_dir,
         media_dir=media_dir,
+        answerer=answerer,
     )
     slowest = max((one.close_seconds or 0.0 for one in config.servers), default=0.0)
+    starts = any(one.command and not one.disabled and not one.problem for one in config.servers)
     try:
-        async with anyio.create_task_group() as tasks:
+        async with guarded(wanted=starts) as session, anyio.create_task_group() as tasks:
+            around = replace(around, session=session)
             opened = Opened(config, around, tasks, tuple(taken_names), on_state or _ignore)
             try:
                 await opened.open()

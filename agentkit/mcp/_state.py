@@ -1,9 +1,10 @@
 """What became of the servers of a configuration."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 
+from agentkit.messages import JsonObject
 from agentkit.protocols import Tool
 
 
@@ -86,6 +87,28 @@ class Prompt:
     name: str
     description: str = ""
     arguments: Mapping[str, bool]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What a server asks a person while it works on a call.
+
+    Attributes:
+        server: who asks.
+        message: what it wants to know; untrusted text.
+        schema: JSON schema of the answer: an object of texts, numbers and choices.
+        url: a page that the person is to visit instead; it is never opened by itself.
+    """
+
+    server: str
+    message: str
+    schema: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    url: str = ""
+
+
+Answerer: TypeAlias = Callable[[Question], Awaitable[JsonObject | None]]
+"""Answers a server's question; `None` declines. The call that it belongs to goes on waiting, within
+its own limit."""
 
 
 class McpServers(Protocol):

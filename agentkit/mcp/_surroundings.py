@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agentkit.mcp._names import log_of
+from agentkit.mcp._state import Answerer
 from agentkit.policies import Timeouts
 
 
@@ -15,16 +16,20 @@ class Surroundings:
     Attributes:
         timeouts: where a server has no clocks of its own.
         environ: our environment.
+        session: marks the processes of all of them.
         log_dir: folder for what each server writes on stderr.
         pins_dir: folder for what is approved; `None` trusts whatever servers say.
         media_dir: folder for images and the like that come in results; `None` leaves them out.
+        answerer: answers what servers ask a person; `None` declines.
     """
 
     timeouts: Timeouts
     environ: Mapping[str, str]
+    session: str = ""
     log_dir: Path | None = None
     pins_dir: Path | None = None
     media_dir: Path | None = None
+    answerer: Answerer | None = None
 
     def log_of(self, server: str) -> Path | None:
         """Return the file of what that server writes."""

@@ -2,6 +2,7 @@
 
 from agentkit.text import capped, defused
 from agentkit.toolkit._asking import ask_first
+from agentkit.toolkit._builtin import builtin_tools
 from agentkit.toolkit._catalogue import Catalogue, schema_tokens
 from agentkit.toolkit._function import FunctionTool, as_text, tool
 from agentkit.toolkit._registry import Registry
@@ -15,6 +16,7 @@ __all__ = [
     "Shelf",
     "as_text",
     "ask_first",
+    "builtin_tools",
     "capped",
     "compact_schema",
     "defused",

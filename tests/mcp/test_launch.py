@@ -1,21 +1,26 @@
 """Which program is started for a command, and what it inherits."""
 
 import os
+import shutil
+import sys
 import sysconfig
 from pathlib import Path
 
 import pytest
 
 from agentkit.errors import McpServerError
-from agentkit.mcp import ServerConfig
-from agentkit.mcp._launch import plan_launch
+from agentkit.mcp import McpConfig, ServerConfig, open_servers
+from agentkit.mcp._launch import MARK, SESSION, plan_launch
+from agentkit.policies import Timeouts
 
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 
 
 def argv(command: str, *args: str, path: str = os.defpath) -> tuple[str, ...]:
     config = ServerConfig(name="a", command=command, args=args)
-    return plan_launch(config, {"PATH": path}, "mark", forked_here=False).argv
+    launch = plan_launch(config, {"PATH": path}, "mark", "session", forked_here=False)
+    assert (launch.env[MARK], launch.env[SESSION]) == ("mark", "session")
+    return launch.argv[3:] if launch.argv[1] == "--core=0" else launch.argv
 
 
 def test_our_own_scripts_come_before_the_path() -> None:
@@ -54,4 +59,14 @@ def test_a_command_that_is_not_there_is_named_with_where_it_was_sought(
 def test_a_folder_that_is_not_there_is_named() -> None:
     config = ServerConfig(name="a", command="x", cwd=Path("/nowhere/at/all"))
     with pytest.raises(McpServerError, match="'/nowhere/at/all' does not exist"):
-        plan_launch(config, {}, "mark", forked_here=False)
+        plan_launch(config, {}, "mark", "session", forked_here=False)
+
+
+@pytest.mark.skipif(shutil.which("prlimit") is None, reason="no prlimit here")
+async def test_a_server_has_only_the_memory_that_the_file_gives_it() -> None:
+    script = "import resource, sys; sys.exit(str(resource.getrlimit(resource.RLIMIT_AS)[0]))"
+    config = ServerConfig(
+        name="a", command=sys.executable, args=("-c", script), max_memory_bytes=2_000_000_000
+    )
+    async with open_servers(McpConfig(servers=(config,)), timeouts=Timeouts()) as servers:
+        assert "It said: 2000000000" in servers.states[0].error

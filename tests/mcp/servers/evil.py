@@ -163,6 +163,16 @@ def ask_back(request_id: Any, arguments: dict[str, Any]) -> None:
     write(encode(request_id, text("refused" if "error" in answer else "told")) + b"\n")
 
 
+def elicit(request_id: Any, arguments: dict[str, Any]) -> None:
+    schema = {"type": "object", "properties": {"dish": {"type": "string"}}}
+    params = {"mode": "form", "message": "What shall it be?", "requestedSchema": schema}
+    request = {"jsonrpc": "2.0", "id": 98, "method": "elicitation/create", "params": params}
+    write(json.dumps(request).encode() + b"\n")
+    answer = json.loads(sys.stdin.buffer.readline())
+    said = answer.get("result") or {"error": answer["error"]["code"]}
+    write(encode(request_id, text(json.dumps(said))) + b"\n")
+
+
 def meta(request_id: Any, arguments: dict[str, Any]) -> None:
     write(encode(request_id, text(json.dumps(META))) + b"\n")
 
@@ -201,7 +211,7 @@ TOOLS: dict[str, Callable[[Any, dict[str, Any]], None]] = {
     **{tool.__name__: tool for tool in (endless, utf8, surrogate, batch, crlf, half, ansi, lie)},
     **{tool.__name__: tool for tool in (no_structure, redos, flood, media, environment)},
     **{tool.__name__: tool for tool in (child, child_setsid, ask_back, crash_once, meta)},
-    **{tool.__name__: tool for tool in (progress, change, listed)},
+    **{tool.__name__: tool for tool in (progress, change, listed, elicit)},
 }
 GOOD_TOOLS = [
     {
