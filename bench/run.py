@@ -161,14 +161,19 @@ def growth(bench: Bench) -> None:
 
 
 def mcp(bench: Bench) -> None:
-    """One call of an MCP tool over stdio."""
+    """One call of an MCP tool over stdio, and many at once."""
     rounds = max(7, bench.rounds)  # short and sensitive to what else the machine does
-    got = bench.side_by_side("mcp", None, ("bare", "agentkit"), rounds, calls=bench.count(1000))
+    names = ("bare", "agentkit")
+    got = bench.side_by_side("mcp", None, names, rounds, calls=bench.count(1000))
     bare, ours = got["bare"], got["agentkit"]
     pair = bare["wall_us"], ours["wall_us"]
     bench.add(Figure("MCP call over stdio, round trip, bare: mcp.Client", "us", *pair, at_most=1.2))
     pair = bare["cpu_us"], ours["cpu_us"]
     bench.add(Figure("MCP call over stdio, CPU, bare: mcp.Client", "us", *pair))
+    got = bench.side_by_side("mcp", None, names, rounds, calls=500, concurrency=50)
+    pair = got["bare"]["cpu_us"], got["agentkit"]["cpu_us"]
+    name = "500 MCP calls over stdio at concurrency 50, CPU of a call, bare: mcp.Client"
+    bench.add(Figure(name, "us", *pair, at_most=1.2))
 
 
 def start(bench: Bench) -> None:

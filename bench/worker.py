@@ -8,6 +8,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -91,20 +92,33 @@ async def growth(
     }
 
 
-async def mcp(*, contender: str, calls: int) -> dict[str, float]:
-    """CPU and wall microseconds of one call of an echo tool over stdio."""
+async def mcp(*, contender: str, calls: int, concurrency: int = 1) -> dict[str, float]:
+    """CPU and wall microseconds of one call of an echo tool over stdio, so many at once."""
     async with AsyncExitStack() as stack:
         call = await (_sdk_echo if contender == "bare" else _agentkit_echo)(stack)
-        for number in range(50):
-            await call(number)
+        await echoes(call, 50, concurrency)
         cpu, wall = time.process_time(), time.perf_counter()
-        for number in range(calls):
-            text = await call(number)
-            if text != f"echo {number}":
-                raise AssertionError(f"wrong echo: {text!r}")
+        await echoes(call, calls, concurrency)
         wall = time.perf_counter() - wall
         cpu = time.process_time() - cpu
     return {"cpu_us": cpu * 1e6 / calls, "wall_us": wall * 1e6 / calls}
+
+
+async def echoes(call: Callable[[int], Awaitable[str]], count: int, concurrency: int) -> None:
+    """Make the calls, never more than `concurrency` at once, and check that each has its answer."""
+    numbers = iter(range(count))
+    answered: set[int] = set()
+
+    async def take() -> None:
+        for number in numbers:
+            text = await call(number)
+            if text != f"echo {number}":
+                raise AssertionError(f"wrong echo of {number}: {text!r}")
+            answered.add(number)
+
+    await asyncio.gather(*(take() for _ in range(concurrency)))
+    if len(answered) != count:
+        raise AssertionError(f"{count - len(answered)} of {count} calls have no answer")
 
 
 async def _sdk_echo(stack: AsyncExitStack) -> Any:

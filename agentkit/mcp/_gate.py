@@ -163,6 +163,9 @@ class Gate:
         if not isinstance(schema, dict | None):
             notes.append(f"tool {name!r} was left out: its inputSchema is not an object")
             return None
+        if _needs_a_task(tool.get("execution")):
+            notes.append(f"tool {name!r} was left out: it can only be run as a task")
+            return None
         output = tool.get("outputSchema")
         tools[name] = RawTool(
             name=name,
@@ -173,6 +176,13 @@ class Gate:
             definition={key: tool[key] for key in _DEFINING if key in tool},
         )
         return {"name": name, "inputSchema": _headers_only(tools[name].input_schema)}
+
+
+def _needs_a_task(execution: object) -> bool:
+    """Say whether a tool answers plain calls with an error."""
+    if not isinstance(execution, dict):
+        return False
+    return cast("dict[str, Any]", execution).get("taskSupport") == "required"
 
 
 def _description(tool: dict[str, Any]) -> str:

@@ -115,4 +115,5 @@ async def _summary(kind: str, media_type: str | None, data: str, media_dir: Path
             where = f"kept as {await keep_media(media_dir, data, known)}"
         except (OSError, ValueError) as error:
             where = f"could not be kept: {one_line(str(error))}"
-    return f"[{kind}, {known}, {len(data) * 3 // 4} bytes, {where}]"
+    size = len(data) * 3 // 4 - data[-2:].count("=")
+    return f"[{kind}, {known}, {size} bytes, {where}]"

@@ -7,7 +7,7 @@ UTF-8, has no limit for a message, and leaves grandchildren alive.
 import subprocess
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 import anyio
@@ -85,7 +85,7 @@ class Pipes:
         async with outgoing:
             try:
                 async for data in outgoing:
-                    await process.stdin.send(data)
+                    await process.stdin.send(data + _waiting(outgoing))
             except (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError):
                 self.on_end()  # it has closed its input: nothing can be asked any more
 
@@ -168,6 +168,15 @@ class _ToServer:
     async def aclose(self) -> None:
         """Let the writer end."""
         self._queue.close()
+
+
+def _waiting(outgoing: MemoryObjectReceiveStream[bytes]) -> bytes:
+    """Return what else is to be written: of many calls at once, one write is the cheapest."""
+    found: list[bytes] = []
+    with suppress(anyio.WouldBlock, anyio.EndOfStream):
+        while True:
+            found.append(outgoing.receive_nowait())
+    return b"".join(found)
 
 
 async def _start(launch: Launch) -> Process:

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 
-from agentkit.mcp import McpConfig, ServerConfig, ServerState, open_servers
+from agentkit.mcp import McpConfig, McpServers, ServerConfig, ServerState, open_servers
 from agentkit.policies import Timeouts
 from agentkit.protocols import Tool
 
@@ -24,8 +24,9 @@ class Session:
 
     tools: Mapping[str, Tool]
     states: Mapping[str, ServerState]
+    servers: McpServers
 
-    async def call(self, name: str, **arguments: Any) -> str:
+    async def call(self, name: str, /, **arguments: Any) -> str:
         """Call as the loop does: validate, then run."""
         tool = self.tools[name]
         return await tool.call(tool.validate(arguments))
@@ -42,6 +43,7 @@ def opened() -> Callable[..., AbstractAsyncContextManager[Session]]:
             yield Session(
                 {tool.spec.name: tool for tool in found.tools},
                 {state.name: state for state in found.states},
+                found,
             )
 
     return open_them

@@ -178,10 +178,11 @@ async def test_bad_tools_are_left_out_or_mended_one_by_one(
     async with opened(hostile("bad_tools")) as session:
         state = session.states["evil"]
         assert state.status == "ready"
-        left_out = ("not_an_object", "schema_is_text", "bad_type", "deep")
+        left_out = ("not_an_object", "schema_is_text", "bad_type", "deep", "only_a_task")
         assert all(any(name in note for note in state.notes) for name in (*left_out, "dup"))
         names = ["bad_rest", "dots_and_spaces__", "dup", "echo", "hostile", "referring"]
         assert list(session.tools)[:6] == names
+        assert not session.tools.keys() & set(left_out)
         assert all(len(name) <= 64 for name in session.tools)
         specs = {name: tool.spec for name, tool in session.tools.items()}
         assert specs["echo"].description == "good  one"
@@ -220,11 +221,11 @@ async def test_what_is_not_text_is_summed_up_and_never_fetched(
 ) -> None:
     async with opened(hostile()) as session:
         assert (await session.call("media")).splitlines() == [
-            "[image, image/png, 12 bytes, not shown]",
+            "[image, image/png, 11 bytes, not shown]",
             "[link to file:///etc/passwd (passwords), not fetched]",
             "[resource note://1]",
             "inside",
-            "[resource, unknown type, 12 bytes, not shown]",
+            "[resource, unknown type, 11 bytes, not shown]",
         ]
 
 

@@ -36,12 +36,18 @@ async def test_the_shipped_servers_start_from_this_environment_and_answer() -> N
         ]
         assert {state.name for state in told} == {"time", "fetch"}
         tools = by_name(servers.tools)
-        assert list(tools) == ["convert_time", "get_current_time", "fetch"]
+        assert list(tools) == ["convert_time", "get_current_time", "fetch"]  # each is called
 
         tokyo = tools["get_current_time"]
         arguments = tokyo.validate({"timezone": "Asia/Tokyo"})
         answer = json.loads(await tokyo.call(arguments))
         assert datetime.fromisoformat(answer["datetime"]).utcoffset() == timedelta(hours=9)
+
+        noon = {"source_timezone": "UTC", "time": "12:00", "target_timezone": "Asia/Tokyo"}
+        convert = tools["convert_time"]
+        converted = json.loads(await convert.call(convert.validate(noon)))
+        there = datetime.fromisoformat(converted["target"]["datetime"])
+        assert (there.hour, there.minute, converted["time_difference"]) == (21, 0, "+9.0h")
 
         with pytest.raises(ToolError, match="Mars/Phobos"):
             await tokyo.call(tokyo.validate({"timezone": "Mars/Phobos"}))
@@ -87,6 +93,7 @@ async def test_fetch_reads_a_page_and_installs_nothing(
     shipped = next(server for server in config.servers if server.name == "fetch")
     local = replace(shipped, args=("--allow-private-ips",))
     async with opened(local, log_dir=tmp_path) as session:
+        assert list(session.tools) == ["fetch"]
         page = await session.call("fetch", url=f"{site}/tides")
         assert "High water is at" in page
         assert "six" in page

@@ -229,7 +229,13 @@ REFERRING = {
     "required": ["day"],
 }
 BAD_TOOLS: list[Any] = [
-    {"name": "echo", "inputSchema": OBJECT, "description": "good \u202e\x1b[31m one"},
+    {
+        "name": "echo",
+        "inputSchema": OBJECT,
+        "description": "good \u202e\x1b[31m one",
+        "execution": {"taskSupport": "optional"},
+    },
+    {"name": "only_a_task", "inputSchema": OBJECT, "execution": {"taskSupport": "required"}},
     {"name": "not_an_object", "inputSchema": {"type": "string"}},
     {"name": "schema_is_text", "inputSchema": "object"},
     {"name": "bad_type", "inputSchema": {"properties": {"a": {"type": "strnig"}}}},
@@ -240,7 +246,14 @@ BAD_TOOLS: list[Any] = [
     {"name": "dots.and spaces/\u00e9", "inputSchema": OBJECT},
     {"name": "x" * 100, "inputSchema": OBJECT},
     {"name": "referring", "inputSchema": REFERRING},
-    {"name": "bad_rest", "inputSchema": OBJECT, "annotations": 7, "icons": "none", "_meta": []},
+    {
+        "name": "bad_rest",
+        "inputSchema": OBJECT,
+        "annotations": 7,
+        "icons": "none",
+        "execution": "now",
+        "_meta": [],
+    },
     {"inputSchema": OBJECT},
     "not even an object",
     {"name": "hostile", "inputSchema": HOSTILE},
