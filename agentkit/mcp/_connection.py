@@ -20,7 +20,7 @@ from agentkit.errors import McpServerError
 from agentkit.mcp._config import ServerConfig
 from agentkit.mcp._diary import Diary
 from agentkit.mcp._gate import Gate, Listing, Sink, Source
-from agentkit.mcp._http import Refusal, open_http, open_sse, refusals
+from agentkit.mcp._http import STAND_INS, Refusal, open_http, open_sse, refusals
 from agentkit.mcp._launch import plan_launch
 from agentkit.mcp._process import describe_exit
 from agentkit.mcp._questions import callbacks_for
@@ -283,9 +283,9 @@ class Connection:
             return first
         if isinstance(first, MCPError) and first.code == CONNECTION_CLOSED and self._pipes:
             what = f"it ended before it was ready ({describe_exit(self._pipes.exit_code)})"
-        elif self._refusals:
+        elif self._refusals and str(first) in STAND_INS:
             what = f"it refused: {self._refusals[-1].explain()}"
-        else:
+        else:  # it may have refused before, the way in that was tried first
             what = f"{one_line(str(first)) or type(first).__name__}"
         explained = McpServerError(self._config.redact(f"{what}.{self._last_words()}"))
         explained.hint = self._advice()

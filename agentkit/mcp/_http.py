@@ -13,6 +13,7 @@ from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 
 from agentkit.mcp._gate import Sink, Source
+from agentkit.mcp._wire import parse_line
 from agentkit.resilience import retry_after
 
 _CONNECT_SECONDS = 10.0
@@ -22,6 +23,9 @@ _IDLE_SECONDS = 24 * 3600.0
 _HTTP_ERROR = 400
 # What it logs, with tracebacks, is told to whoever asked: it needs no place on the terminal.
 logging.getLogger("mcp.client.sse").addHandler(logging.NullHandler())
+
+STAND_INS = frozenset({"Not Found", "Session terminated", "Server returned an error response"})
+"""What the SDK says in place of a status."""
 
 refusals: ContextVar["list[Refusal] | None"] = ContextVar("refusals", default=None)
 """Set around a call to a list, it collects the HTTP refusals of that call: the SDK reports all of
@@ -139,7 +143,9 @@ async def _look_at(limit: int, response: httpx2.Response) -> None:
     compressed = response.headers.get("content-encoding", "identity") != "identity"
     if isinstance(response.stream, httpx2.AsyncByteStream):
         # Nobody asked for compression, and a small answer could unfold to any size.
-        response.stream = _BoundedStream(response.stream, 0 if compressed else limit)
+        bounded = _BoundedStream(response.stream, 0 if compressed else limit)
+        is_json = "application/json" in response.headers.get("content-type", "")
+        response.stream = _MendedStream(bounded) if is_json else bounded
 
 
 class _BoundedStream(httpx2.AsyncByteStream):
@@ -162,3 +168,36 @@ class _BoundedStream(httpx2.AsyncByteStream):
 
     async def aclose(self) -> None:
         await self._inner.aclose()
+
+
+class _MendedStream(httpx2.AsyncByteStream):
+    """A JSON answer, in the one spelling that the SDK reads."""
+
+    def __init__(self, inner: httpx2.AsyncByteStream) -> None:
+        self._inner = inner
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield mended_answer(b"".join([chunk async for chunk in self._inner]))
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+def mended_answer(body: bytes) -> bytes:
+    r"""Return an answer without byte order mark, list around it, or bytes that are not UTF-8.
+
+    >>> mended_answer(b'\xef\xbb\xbf[{"jsonrpc": "2.0", "id": 1, "result": {"a": "\xff"}}]')
+    b'{"jsonrpc":"2.0","id":1,"result":{"a":"\xef\xbf\xbd"}}'
+    """
+    if body[:1] == b"{" and b"\\ud" not in body and _is_utf8(body):
+        return body
+    found = parse_line(body)
+    return found[0].model_dump_json(by_alias=True, exclude_unset=True).encode() if found else body
+
+
+def _is_utf8(body: bytes) -> bool:
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -64,7 +64,7 @@ def choose_names(
     """
     kept = given or {}
     used = {*taken, *kept.values()}
-    often = Counter(fit(tool) for _, tools in offers for tool in tools)
+    often = Counter(fit(tool) for config, tools in offers if not config.prefix for tool in tools)
     result: list[dict[str, str]] = []
     for config, tools in offers:
         names: dict[str, str] = {}
