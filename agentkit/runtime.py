@@ -44,7 +44,7 @@ from agentkit.policies import PhasedThinking, Plan, Policy
 from agentkit.protocols import Approver, Model, Observer, Tool
 from agentkit.resilience import retrying
 from agentkit.settings import Settings, read_settings
-from agentkit.toolkit import Registry, builtin_tools
+from agentkit.toolkit import RESERVED, Registry, builtin_tools
 from agentkit.trace import open_trace
 from agentkit.trace.otel import open_otel
 
@@ -122,7 +122,7 @@ class Runtime:
                     open_servers(
                         config,
                         timeouts=settings.timeouts,
-                        taken_names=[tool.spec.name for tool in builtin],
+                        taken_names=[*(tool.spec.name for tool in builtin), *RESERVED],
                         log_dir=settings.state_dir / "logs",
                         pins_dir=settings.pins_dir,
                         media_dir=settings.state_dir / "media",

@@ -19,9 +19,10 @@ from mcp.types.version import MODERN_PROTOCOL_VERSIONS
 from agentkit.errors import McpServerError
 from agentkit.mcp._config import ServerConfig
 from agentkit.mcp._diary import Diary
-from agentkit.mcp._gate import Gate, Listing, Sink, Source
+from agentkit.mcp._gate import Gate, Sink, Source, collecting
 from agentkit.mcp._http import STAND_INS, Refusal, open_http, open_sse, refusals
 from agentkit.mcp._launch import plan_launch
+from agentkit.mcp._listing import Listing
 from agentkit.mcp._process import describe_exit
 from agentkit.mcp._questions import callbacks_for
 from agentkit.mcp._stdio import Pipes
@@ -213,11 +214,12 @@ class Connection:
         self._changed.set()
 
     async def _list_tools(self, client: Client) -> Listing:
-        listing = self.gate.listing = Listing()
+        listing = Listing()
+        token = collecting.set(listing)
         try:
             await self._read_pages(client, listing)
         finally:
-            self.gate.listing = Listing()  # the SDK asks by itself at times: that is no news
+            collecting.reset(token)
         return listing
 
     async def _read_pages(self, client: Client, listing: Listing) -> None:
@@ -236,7 +238,7 @@ class Connection:
             if cursor in seen or len(listing.tools) >= _MAX_TOOLS:
                 break
             seen.add(cursor)
-        listing.notes.append("its list of tools does not end; what came until then is used")
+        listing.note("its list of tools does not end; what came until then is used")
 
     async def _follow(self, client: Client) -> None:
         """Read the list of tools anew whenever the server says that it has changed."""

@@ -8,19 +8,33 @@ taken where they arrive, without a task for any of them.
 
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeAlias, cast
 
 import anyio
+from mcp.shared.dispatcher import coerce_request_id
 from mcp.shared.message import SessionMessage
-from mcp.types import JSONRPCNotification, JSONRPCRequest, JSONRPCResponse, RequestId
+from mcp.types import (
+    CONNECTION_CLOSED,
+    INTERNAL_ERROR,
+    REQUEST_TIMEOUT,
+    JSONRPCError,
+    JSONRPCNotification,
+    JSONRPCRequest,
+    JSONRPCResponse,
+    RequestId,
+)
 
-from agentkit.messages import Effect
+from agentkit.mcp._listing import Listing, mended_list
 
-_MAX_TOOLS_A_PAGE = 1000
-_DEFINING = ("title", "description", "inputSchema", "outputSchema", "annotations")
 _SUBSCRIPTIONS = "notifications/subscriptions/"
+_SAID_BY_SDK = "SSE stream"
+"""How the SDK's own transport begins what it says in a server's place."""
+
+_MOST_QUESTIONS = 16
+_MOST_BLOCKS = 1000
 
 
 class Source(Protocol):
@@ -47,35 +61,6 @@ class Sink(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class RawTool:
-    """A tool as its server describes it; nothing is checked but the types.
-
-    Attributes:
-        definition: all of it that a model is told or that decides about a call.
-    """
-
-    name: str
-    description: str
-    input_schema: dict[str, Any]
-    output_schema: dict[str, Any] | None
-    effect: Effect = "once"
-    definition: Mapping[str, Any] = field(default_factory=dict[str, Any])
-
-
-@dataclass(slots=True)
-class Listing:
-    """What a server says that it offers.
-
-    Attributes:
-        tools: by the server's own names, in its order.
-        notes: tools that were left out, and why.
-    """
-
-    tools: dict[str, RawTool] = field(default_factory=dict[str, RawTool])
-    notes: list[str] = field(default_factory=list[str])
-
-
 OnProgress: TypeAlias = Callable[[float, float | None, str], None]
 """Told how far a call is, of how much, and in words."""
 
@@ -87,13 +72,12 @@ class Gate:
     Attributes:
         on_change: called when the server says that its list of tools is another one now.
         progress: who wants to know how far a call is, by the token that went with it.
-        listing: collects the tools of the answers that come in.
     """
 
     on_change: Callable[[], None]
     progress: dict[str | int, OnProgress] = field(default_factory=dict[str | int, OnProgress])
-    listing: Listing = field(default_factory=Listing)
-    _asked: set[RequestId] = field(default_factory=set[RequestId])
+    _asked: dict[RequestId, Listing] = field(default_factory=dict[RequestId, Listing])
+    _asking: set[RequestId] = field(default_factory=set[RequestId])
 
     @asynccontextmanager
     async def around(
@@ -107,13 +91,36 @@ class Gate:
         """Say whether the SDK may see what has come in; mends a list of tools on the way."""
         if isinstance(item, Exception):
             return True
-        message = item.message
-        if isinstance(message, JSONRPCNotification):
-            return self._is_for_the_sdk(message)
-        if self._asked and isinstance(message, JSONRPCResponse) and message.id in self._asked:
-            self._asked.discard(message.id)
-            message.result = self._mended(message.result)
+        match item.message:
+            case JSONRPCNotification() as message:
+                return self._is_for_the_sdk(message)
+            case JSONRPCRequest() as message:
+                return self._may_ask(message.id)
+            case JSONRPCResponse() as message:
+                self._mend(message)
+            case JSONRPCError() as message:
+                _disown(message)
         return True
+
+    def _may_ask(self, request_id: RequestId) -> bool:
+        """Say whether a server may ask us something: each question costs a task until its answer."""
+        if len(self._asking) >= _MOST_QUESTIONS:
+            return False  # it floods us: whoever does has no use for an answer
+        self._asking.add(request_id)
+        return True
+
+    def _mend(self, message: JSONRPCResponse) -> None:
+        # By the SDK's own reading of ids, for which "3" is 3.
+        listing = self._asked.pop(coerce_request_id(message.id), None)
+        result = message.result
+        if listing is not None or isinstance(result.get("tools"), list):
+            message.result = mended_list(result, Listing() if listing is None else listing)
+        content = result.get("content")
+        if isinstance(content, list) and len(cast("list[Any]", content)) > _MOST_BLOCKS:
+            kept = cast("list[Any]", content)[:_MOST_BLOCKS]
+            left = len(cast("list[Any]", content)) - _MOST_BLOCKS
+            kept.append({"type": "text", "text": f"[{left} further parts left out]"})
+            message.result = {**result, "content": kept}
 
     def _is_for_the_sdk(self, message: JSONRPCNotification) -> bool:
         match message.method:
@@ -133,74 +140,29 @@ class Gate:
             whole = float(total) if isinstance(total, int | float) else None
             listener(float(done), whole, text if isinstance(text, str) else "")
 
-    def note_request(self, item: SessionMessage) -> None:
-        """Remember a request whose answer will be a list of tools."""
+    def note_sent(self, item: SessionMessage) -> None:
+        """Remember a request whose answer will be a list of tools, and which questions are answered."""
         message = item.message
-        if isinstance(message, JSONRPCRequest) and message.method == "tools/list":
-            self._asked.add(message.id)
-
-    def _mended(self, result: dict[str, Any]) -> dict[str, Any]:
-        listed: object = result.get("tools")
-        tools = cast("list[Any]", listed)[:_MAX_TOOLS_A_PAGE] if isinstance(listed, list) else []
-        bare = [tool for raw in tools if (tool := self._bare(raw)) is not None]
-        cursor = result.get("nextCursor")
-        mended = {**result, "tools": bare}
-        if not isinstance(cursor, str):
-            mended.pop("nextCursor", None)
-        return mended
-
-    def _bare(self, raw: object) -> dict[str, Any] | None:
-        tools, notes = self.listing.tools, self.listing.notes
-        tool = cast("dict[str, Any]", raw) if isinstance(raw, dict) else {}
-        name = tool.get("name")
-        if not isinstance(name, str) or not name:
-            notes.append("a tool without a name was left out")
-            return None
-        if name in tools:
-            notes.append(f"tool {name!r} is listed twice; the first is used")
-            return None
-        schema = tool.get("inputSchema")
-        if not isinstance(schema, dict | None):
-            notes.append(f"tool {name!r} was left out: its inputSchema is not an object")
-            return None
-        if _needs_a_task(tool.get("execution")):
-            notes.append(f"tool {name!r} was left out: it can only be run as a task")
-            return None
-        output = tool.get("outputSchema")
-        tools[name] = RawTool(
-            name=name,
-            description=_description(tool),
-            input_schema=cast("dict[str, Any]", schema or {}),
-            output_schema=cast("dict[str, Any]", output) if isinstance(output, dict) else None,
-            effect=_effect(tool.get("annotations")),
-            definition={key: tool[key] for key in _DEFINING if key in tool},
-        )
-        return {"name": name, "inputSchema": _headers_only(tools[name].input_schema)}
+        if isinstance(message, JSONRPCRequest):
+            if message.method == "tools/list":
+                listing = collecting.get()
+                self._asked[coerce_request_id(message.id)] = (
+                    Listing() if listing is None else listing
+                )
+        elif isinstance(message, JSONRPCResponse | JSONRPCError) and message.id is not None:
+            self._asking.discard(message.id)
 
 
-def _needs_a_task(execution: object) -> bool:
-    """Say whether a tool answers plain calls with an error."""
-    if not isinstance(execution, dict):
-        return False
-    return cast("dict[str, Any]", execution).get("taskSupport") == "required"
+collecting: ContextVar[Listing | None] = ContextVar("collecting", default=None)
+"""Set around a request for tools, it collects them: the SDK asks by itself at times, which is no
+news."""
 
 
-def _description(tool: dict[str, Any]) -> str:
-    every = (tool.get("description"), tool.get("title"))
-    return next((text for text in every if isinstance(text, str) and text.strip()), "")
-
-
-def _headers_only(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return what the SDK needs of a schema: which arguments it repeats as HTTP headers."""
-    properties: object = schema.get("properties")
-    if not isinstance(properties, dict):
-        return {"type": "object"}
-    marked: dict[str, Any] = {
-        name: value
-        for name, value in cast("dict[str, Any]", properties).items()
-        if isinstance(value, dict) and "x-mcp-header" in value
-    }
-    return {"type": "object", "properties": marked} if marked else {"type": "object"}
+def _disown(error: JSONRPCError) -> None:
+    """Give an error of the server's own another code than the SDK has for the end of a connection."""
+    own = error.error.message.startswith(_SAID_BY_SDK)
+    if error.error.code in {CONNECTION_CLOSED, REQUEST_TIMEOUT} and not own:
+        error.error.code = INTERNAL_ERROR
 
 
 class Incoming:
@@ -253,7 +215,7 @@ class Outgoing:
         self._gate = gate
 
     async def send(self, item: SessionMessage, /) -> None:
-        self._gate.note_request(item)
+        self._gate.note_sent(item)
         await self._inner.send(item)
 
     async def aclose(self) -> None:
@@ -269,17 +231,3 @@ class Outgoing:
         exc_tb: TracebackType | None,
     ) -> None:
         await self.aclose()
-
-
-def _effect(annotations: object) -> Effect:
-    """Return what a server says that a tool changes; whether to believe it is decided elsewhere.
-
-    >>> _effect({"readOnlyHint": True}), _effect({"idempotentHint": True}), _effect(None)
-    ('pure', 'idempotent', 'once')
-    """
-    if not isinstance(annotations, dict):
-        return "once"
-    hints = cast("dict[str, Any]", annotations)
-    if hints.get("readOnlyHint") is True:
-        return "pure"
-    return "idempotent" if hints.get("idempotentHint") is True else "once"

@@ -136,7 +136,8 @@ async def _new_client(
 async def _look_at(limit: int, response: httpx2.Response) -> None:
     """Take note of a refusal, and bound what is read of an answer."""
     collected = refusals.get()
-    if response.status_code >= _HTTP_ERROR and collected is not None:
+    refused = response.status_code >= _HTTP_ERROR and _asks(response.request)
+    if refused and collected is not None:
         collected.append(Refusal(response.status_code, retry_after(response.headers)))
     if "text/event-stream" in response.headers.get("content-type", ""):
         return  # may go on for ever; the SDK bounds each event
@@ -146,6 +147,13 @@ async def _look_at(limit: int, response: httpx2.Response) -> None:
         bounded = _BoundedStream(response.stream, 0 if compressed else limit)
         is_json = "application/json" in response.headers.get("content-type", "")
         response.stream = _MendedStream(bounded) if is_json else bounded
+
+
+def _asks(request: httpx2.Request) -> bool:
+    """Tell whether it was a request of ours: a stream that could not be resumed refuses nothing."""
+    return (
+        request.method == "POST" and b'"method"' in request.content and b'"id"' in request.content
+    )
 
 
 class _BoundedStream(httpx2.AsyncByteStream):

@@ -51,20 +51,25 @@ def choose_names(
     offers: Sequence[tuple[ServerConfig, Sequence[str]]],
     taken: Iterable[str],
     given: Mapping[tuple[str, str], str] | None = None,
+    servers: Iterable[str] = (),
 ) -> list[dict[str, str]]:
     """Return, server by server, what each of its tools is called; by the server's own names.
 
-    A name that two servers offer, or that is taken, gets its server in front in every case: no
-    tool shadows another, whichever server came first. What was `given` to a server's tool before
-    stays its own.
+    A name that two servers offer, be it in other letters of the same, or that is taken, or that
+    begins as those of another of the `servers` do, gets its server in front in every case: no tool
+    shadows another, whichever server came first. What was `given` to a server's tool before stays
+    its own.
 
     >>> one, two = ServerConfig(name="one"), ServerConfig(name="two", prefix=True)
     >>> choose_names([(one, ["a", "b"]), (two, ["c"])], taken=["b"])
     [{'a': 'a', 'b': 'one__b'}, {'c': 'two__c'}]
     """
     kept = given or {}
-    used = {*taken, *kept.values()}
-    often = Counter(fit(tool) for config, tools in offers if not config.prefix for tool in tools)
+    used = {name.casefold() for name in (*taken, *kept.values())}
+    often = Counter(
+        fit(tool).casefold() for config, tools in offers if not config.prefix for tool in tools
+    )
+    fronts = {fit(f"{name}__").casefold(): name for name in servers}
     result: list[dict[str, str]] = []
     for config, tools in offers:
         names: dict[str, str] = {}
@@ -73,16 +78,20 @@ def choose_names(
                 names[tool] = kept[config.name, tool]
                 continue
             plain = fit(tool)
-            clear = not config.prefix and often[plain] == 1 and plain not in used
+            low = plain.casefold()
+            borrowed = any(
+                low.startswith(front) for front, name in fronts.items() if name != config.name
+            )
+            clear = not (config.prefix or borrowed) and often[low] == 1 and low not in used
             names[tool] = plain if clear else _unused(f"{config.name}__{tool}", used)
-            used.add(names[tool])
+            used.add(names[tool].casefold())
         result.append(names)
     return result
 
 
 def _unused(wanted: str, used: set[str]) -> str:
     name, number = fit(wanted), 1
-    while name in used:
+    while name.casefold() in used:
         number += 1
         name = fit(f"{wanted}_{number}")
     return name

@@ -1,5 +1,6 @@
 """What a server offers, once its descriptions are cleaned and its schemas are mended."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,7 +9,7 @@ from jsonschema import SchemaError
 from jsonschema.protocols import Validator
 
 from agentkit.mcp._config import ServerConfig
-from agentkit.mcp._gate import Listing, RawTool
+from agentkit.mcp._listing import Listing, RawTool
 from agentkit.mcp._pins import Pins
 from agentkit.mcp._schema import UnusableSchemaError, compiled, mended
 from agentkit.mcp._text import clean, shorten
@@ -45,11 +46,13 @@ class Offer:
         tools: by the server's own names, in its order.
         withheld: tools that wait for approval, each with the reason.
         notes: other tools that were left out, and why.
+        schema_chars: length of what a model is told of them.
     """
 
     tools: Mapping[str, OfferedTool] = field(default_factory=dict[str, OfferedTool])
     withheld: Mapping[str, str] = field(default_factory=dict[str, str])
     notes: tuple[str, ...] = ()
+    schema_chars: int = 0
 
     def refusal(self, tool: str) -> str:
         """Return why a tool cannot be called as things are; empty if it can."""
@@ -71,7 +74,9 @@ def examine(config: ServerConfig, listing: Listing, pins: Pins | None) -> Offer:
             notes.append(f"tool {raw.name!r} was left out: {error}")
     unknown = [name for name in config.include if name not in listing.tools]
     notes.extend(f"there is no tool {name!r} to include" for name in unknown)
-    return Offer(tools, withheld, tuple(clean(note) for note in notes))
+    told = [[tool.name, tool.description, tool.parameters] for tool in tools.values()]
+    chars = sum(len(json.dumps(one, ensure_ascii=False)) for one in told)
+    return Offer(tools, withheld, tuple(clean(note) for note in notes), chars)
 
 
 def _judged(
@@ -81,11 +86,10 @@ def _judged(
     notes = list(listing.notes)
     if pins is None:
         return {}, notes
-    try:
-        judged = pins.judge(listing)
-    except OSError as error:
-        return {}, [*notes, f"its tools could not be written down as approved: {error.strerror}"]
-    return {name: why for name, why in judged.items() if config.wants(name)}, notes
+    verdict = pins.judge(listing)
+    if verdict.note:
+        notes.append(verdict.note)
+    return {name: why for name, why in verdict.withheld.items() if config.wants(name)}, notes
 
 
 def _examined(raw: RawTool, config: ServerConfig) -> OfferedTool:

@@ -1,9 +1,9 @@
 """From a configuration to the tools of its servers; the SDK is loaded with this module."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 import anyio
 from anyio.abc import TaskGroup
@@ -16,10 +16,15 @@ from agentkit.mcp._reading import Reading
 from agentkit.mcp._server import Server
 from agentkit.mcp._state import Difference, Prompt, Resource, ServerState
 from agentkit.mcp._surroundings import Surroundings
+from agentkit.mcp._text import one_line
 from agentkit.mcp._tool import McpTool
 from agentkit.messages import JsonObject, ToolSpec
 from agentkit.protocols import Tool
 
+if TYPE_CHECKING:
+    from agentkit.mcp._listing import Listing
+
+_LONGEST_NAME = 60
 _FIRST_REST = 5.0
 _LONGEST_REST = 300.0
 """Between two attempts at a server that could not be started."""
@@ -43,6 +48,7 @@ class Opened:
         self._report = report
         self._servers: dict[str, Server] = {}
         self._states: dict[str, ServerState] = {}
+        self._reviewed: dict[str, Listing] = {}
         self._given: dict[tuple[str, str], str] = {}
         self._made: dict[str, tuple[OfferedTool, McpTool]] = {}
         self._tools: tuple[Tool, ...] = ()
@@ -95,17 +101,19 @@ class Opened:
     @property
     def missing(self) -> str:
         """What is not there, in a few lines."""
-        lines = [
-            f"- The tools of the MCP server {state.name!r} are not there: it could not be started."
-            for state in self._states.values()
-            if state.status == "failed"
-        ]
-        lines += [
-            f"- {', '.join(state.withheld)} of the MCP server {state.name!r} cannot be used: "
-            "a person has to approve what has changed."
-            for state in self._states.values()
-            if state.withheld
-        ]
+        lines: list[str] = []
+        for state in self._states.values():
+            # No name of a tool: a server could write there what it likes, in the system's place.
+            name = repr(one_line(state.name, _LONGEST_NAME))
+            if state.status == "failed":
+                lines.append(
+                    f"- The tools of the MCP server {name} are not there: it could not be started."
+                )
+            if state.withheld:
+                lines.append(
+                    f"- {len(state.withheld)} of the tools of the MCP server {name} cannot be used: "
+                    "a person has to approve what has changed."
+                )
         return "\n".join(lines)
 
     async def ping(self, name: str) -> float:
@@ -116,11 +124,14 @@ class Opened:
 
     async def review(self, name: str) -> tuple[Difference, ...]:
         """Return what of a server's tools is not as it was approved."""
-        return await self._server(name).review()
+        server = self._server(name)
+        self._reviewed[name] = server.listing
+        return await server.review(self._reviewed[name])
 
     async def approve(self, name: str) -> None:
-        """Approve the tools of a server as they are now."""
-        await self._server(name).approve()
+        """Approve the tools of a server as they were reviewed last."""
+        server = self._server(name)
+        await server.approve(self._reviewed.get(name, server.listing))
 
     async def resources(self, name: str) -> tuple[Resource, ...]:
         """Return what a server lets read."""
@@ -145,7 +156,7 @@ class Opened:
         return server
 
     def _reading(self, name: str) -> Reading:
-        return Reading(self._server(name), self._around.media_dir)
+        return Reading(self._server(name), self._around.media)
 
     async def _settle(self, config: ServerConfig) -> ServerState:
         name = config.name
@@ -222,11 +233,15 @@ class Opened:
             (self._servers[name].config, list(self._servers[name].offer.tools)) for name in ready
         ]
         tools: list[Tool] = []
-        for name, names in zip(ready, choose_names(offers, self._taken, self._given), strict=True):
+        chosen = choose_names(offers, self._taken, self._given, order)
+        used = {*self._taken, *(name for names in chosen for name in names.values())}
+        for name, names in zip(ready, chosen, strict=True):
             server = self._servers[name]
-            self._given |= {(name, tool): chosen for tool, chosen in names.items()}
+            self._given |= {(name, tool): given for tool, given in names.items()}
             own = [self._tool(server, server.offer.tools[tool], names[tool]) for tool in names]
-            own += Reading(server, self._around.media_dir).tools({*self._taken, *names.values()})
+            reading = Reading(server, self._around.media).tools(used)
+            used |= {tool.spec.name for tool in reading}
+            own += reading
             tools += sorted(own, key=lambda tool: tool.spec.name)
             shown = tuple(sorted(tool.spec.name for tool in own))
             self._states[name] = replace(self._states[name], tools=shown, names=names)
@@ -266,13 +281,12 @@ def _tool(server: Server, tool: OfferedTool, name: str) -> McpTool:
 def _offered(server: Server) -> dict[str, object]:
     """Return what a state says of an offer."""
     offer = server.offer
-    told = [[tool.name, tool.description, tool.parameters] for tool in offer.tools.values()]
     return {
         "tools": tuple(sorted(offer.tools)),
         "trial": next((name for name in sorted(offer.tools) if _is_harmless(server, name)), ""),
         "withheld": tuple(sorted(offer.withheld)),
         "notes": (*offer.notes, *(f"tool {name!r}: {why}" for name, why in offer.withheld.items())),
-        "schema_chars": sum(len(json.dumps(one, ensure_ascii=False)) for one in told),
+        "schema_chars": offer.schema_chars,
     }
 
 

@@ -16,7 +16,7 @@ from typing import Any, Literal, cast
 from uuid import uuid4
 
 from agentkit.mcp._config import ServerConfig
-from agentkit.mcp._gate import Listing
+from agentkit.mcp._listing import Listing
 from agentkit.mcp._names import pins_of
 from agentkit.mcp._state import Difference
 
@@ -37,6 +37,14 @@ class _Pin:
     definition: Mapping[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Tools that are withheld, each with the reason, and what else is to be said."""
+
+    withheld: Mapping[str, str]
+    note: str = ""
+
+
 class UnreadablePinsError(Exception):
     """The file of the pins is there, and says nothing that could be trusted."""
 
@@ -47,23 +55,37 @@ class Pins:
     def __init__(self, folder: Path, config: ServerConfig) -> None:
         self._config = config
         self.path = pins_of(folder, config)
+        self._seen: dict[str, _Pin] | None = None
 
-    def judge(self, listing: Listing) -> Mapping[str, str]:
-        """Return the tools that are withheld, each with the reason; pins what is seen first.
+    def judge(self, listing: Listing) -> Verdict:
+        """Return which tools are withheld, and why; pins what is seen first. Looks at the disk.
 
-        Looks at the disk. A file that cannot be read withholds all.
+        A file that cannot be read withholds all. Where none can be written, what was seen first
+        counts for as long as we run.
         """
         if self._config.pins == "off":
-            return {}
+            return Verdict({})
+        now = _prints(listing)
         try:
             known = self._read()
         except UnreadablePinsError as error:
-            return dict.fromkeys(listing.tools, f"{error}; all of its tools are withheld")
+            return Verdict(dict.fromkeys(listing.tools, f"{error}; all of its tools are withheld"))
+        note = ""
         if known is None and self._config.pins == "first-use":
-            self.approve(listing)
-            return {}
-        found = _compare(known or {}, _prints(listing))
-        return {one.name: _WHY[one.kind] for one in found if one.kind != "gone"}
+            known, note = self._first_use(now)
+        found = _compare(known or {}, now)
+        why = {one.name: _WHY[one.kind] for one in found if one.kind != "gone"}
+        deep = {name: "it is nested too deeply" for name in listing.tools if name not in now}
+        return Verdict(why | deep, note)
+
+    def _first_use(self, now: dict[str, _Pin]) -> tuple[dict[str, _Pin], str]:
+        if self._seen is None:
+            self._seen = now
+        try:
+            self._write(self._seen)
+        except OSError as error:
+            return self._seen, f"its tools are not pinned: {self.path}: {error.strerror}"
+        return self._seen, ""
 
     def differences(self, listing: Listing) -> tuple[Difference, ...]:
         """Return what is not as it was approved, by name."""
@@ -79,9 +101,12 @@ class Pins:
         Raises:
             OSError: it cannot be written down.
         """
+        self._write(_prints(listing))
+
+    def _write(self, pins: Mapping[str, _Pin]) -> None:
         tools = {
             name: {"sha256": pin.sha256, "definition": pin.definition}
-            for name, pin in sorted(_prints(listing).items())
+            for name, pin in sorted(pins.items())
         }
         content = {
             "server": self._config.name,

@@ -2,11 +2,11 @@
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from mcp import Client
 
+from agentkit.mcp._media import Media
 from agentkit.mcp._names import fit
 from agentkit.mcp._result import render_block, render_resource
 from agentkit.mcp._schema import compiled
@@ -24,9 +24,9 @@ _MOST_SHOWN = 200
 class Reading:
     """Lists and reads what a server offers beside tools."""
 
-    def __init__(self, server: Server, media_dir: Path | None) -> None:
+    def __init__(self, server: Server, media: Media | None) -> None:
         self._server = server
-        self._media_dir = media_dir
+        self._media = media
 
     async def resources(self) -> tuple[Resource, ...]:
         """Return what may be read, templates last.
@@ -45,7 +45,7 @@ class Reading:
             ToolError: there is none of that address.
         """
         result = await self._server.request(lambda client: client.read_resource(uri))
-        return await render_resource(result.contents, self._media_dir)
+        return await render_resource(result.contents, self._media)
 
     async def prompts(self) -> tuple[Prompt, ...]:
         """Return what it writes.
@@ -63,9 +63,7 @@ class Reading:
         """
         given = dict(arguments)
         result = await self._server.request(lambda client: client.get_prompt(name, given))
-        said = [
-            (one.role, await render_block(one.content, self._media_dir)) for one in result.messages
-        ]
+        said = [(one.role, await render_block(one.content, self._media)) for one in result.messages]
         if len(said) == 1:
             return said[0][1]
         return "\n\n".join(f"{role}: {text}" for role, text in said)
@@ -203,6 +201,7 @@ async def _all_prompts(client: Client) -> tuple[Prompt, ...]:
                 arguments={arg.name: bool(arg.required) for arg in one.arguments or ()},
             )
             for one in page.prompts
+            if one.name == one_line(one.name)  # a name that hides something is not worth a call
         ]
         cursor = page.next_cursor
         if cursor is None:

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from jsonschema.protocols import Validator
@@ -20,9 +19,10 @@ from mcp.types import (
 from referencing.exceptions import Unresolvable
 
 from agentkit.errors import ToolError
-from agentkit.mcp._media import keep_media
+from agentkit.mcp._media import Media
 from agentkit.mcp._text import clean_long, one_line, shorten
 
+_MOST_KEPT = 20
 _MAX_CHECKED = 100_000
 """Longer structured content is not held to its schema: that would take the loop's time."""
 
@@ -32,7 +32,7 @@ async def render(
     *,
     limit: int | None = None,
     promised: Validator | None = None,
-    media_dir: Path | None = None,
+    media: Media | None = None,
 ) -> str:
     """Return the text of a result; nothing that it merely points to is fetched.
 
@@ -40,12 +40,12 @@ async def render(
         result: what the server gave.
         limit: most characters; head and tail are kept.
         promised: the tool's own output schema; a result that breaks it is used and flagged.
-        media_dir: where what is no text is kept.
+        media: keeps what is no text.
 
     Raises:
         ToolError: the tool says that it failed.
     """
-    text = await _text_of(result.content, media_dir)
+    text = await _text_of(result.content, media)
     structured: Any = result.structured_content
     if structured is not None and not any(isinstance(b, TextContent) for b in result.content):
         shown = json.dumps(structured, ensure_ascii=False, separators=(",", ":"))
@@ -60,22 +60,24 @@ async def render(
 
 
 async def render_resource(
-    contents: Sequence[TextResourceContents | BlobResourceContents], media_dir: Path | None = None
+    contents: Sequence[TextResourceContents | BlobResourceContents], media: Media | None = None
 ) -> str:
-    """Return a resource as text; what is no text is kept in `media_dir`."""
+    """Return a resource as text; what is no text is kept by `media`."""
     if len(contents) == 1 and isinstance(contents[0], TextResourceContents):
         return await clean_long(contents[0].text)
     blocks = [EmbeddedResource(type="resource", resource=one) for one in contents]
-    return await clean_long(await _text_of(blocks, media_dir)) or "(it is empty)"
+    return await clean_long(await _text_of(blocks, media)) or "(it is empty)"
 
 
-async def render_block(block: ContentBlock, media_dir: Path | None = None) -> str:
+async def render_block(block: ContentBlock, media: Media | None = None) -> str:
     """Return one piece of content as text."""
-    return await clean_long(await _text_of([block], media_dir))
+    return await clean_long(await _text_of([block], media))
 
 
-async def _text_of(blocks: Sequence[ContentBlock], media_dir: Path | None) -> str:
-    parts = [await _part(block, media_dir) for block in blocks]
+async def _text_of(blocks: Sequence[ContentBlock], media: Media | None) -> str:
+    # A result of very many pictures says little; those beyond the first are named alone.
+    kept = [media if number < _MOST_KEPT else None for number in range(len(blocks))]
+    parts = [await _part(*pair) for pair in zip(blocks, kept, strict=True)]
     return "\n".join(part for part in parts if part)
 
 
@@ -91,7 +93,7 @@ def _broken_promise(structured: Any, size: int, promised: Validator) -> str:
     return one_line(found.message, 200) if found else ""
 
 
-async def _part(block: ContentBlock, media_dir: Path | None) -> str:
+async def _part(block: ContentBlock, media: Media | None) -> str:
     match block:
         case TextContent():
             return block.text
@@ -100,19 +102,19 @@ async def _part(block: ContentBlock, media_dir: Path | None) -> str:
         case ResourceLink():
             return f"[link to {one_line(str(block.uri))} ({one_line(block.name)}), not fetched]"
         case EmbeddedResource(resource=BlobResourceContents() as resource):
-            return await _summary("resource", resource.mime_type, resource.blob, media_dir)
+            return await _summary("resource", resource.mime_type, resource.blob, media)
         case ImageContent() | AudioContent():
-            return await _summary(block.type, block.mime_type, block.data, media_dir)
+            return await _summary(block.type, block.mime_type, block.data, media)
         case _:
             return ""
 
 
-async def _summary(kind: str, media_type: str | None, data: str, media_dir: Path | None) -> str:
+async def _summary(kind: str, media_type: str | None, data: str, media: Media | None) -> str:
     known = one_line(media_type or "unknown type")
     where = "not shown"
-    if media_dir is not None:
+    if media is not None:
         try:
-            where = f"kept as {await keep_media(media_dir, data, known)}"
+            where = f"kept as {await media.keep(data, known)}"
         except (OSError, ValueError) as error:
             where = f"could not be kept: {one_line(str(error))}"
     size = len(data) * 3 // 4 - data[-2:].count("=")

@@ -20,8 +20,8 @@ from agentkit.errors import (
 )
 from agentkit.mcp._config import ServerConfig
 from agentkit.mcp._connection import Connection
-from agentkit.mcp._gate import Listing
 from agentkit.mcp._http import Refusal, refusals
+from agentkit.mcp._listing import Listing
 from agentkit.mcp._offer import Offer, examine
 from agentkit.mcp._pins import Pins
 from agentkit.mcp._result import render
@@ -40,6 +40,7 @@ _FIRST_DELAY = 0.5
 _MAX_DELAY = 8.0
 _OBITUARY_SECONDS = 4.0
 _CUT_OFF_SECONDS = 0.2
+_LONGEST_ERROR = 100_000
 _TELL_SECONDS = 0.1
 """Between two reports on how far a call is; what comes in between is left out."""
 
@@ -57,7 +58,7 @@ class Server:
     Attributes:
         offer: its tools, as it listed them last; empty before it was ever open.
         listing: what that was made of.
-        restarts: how often it was started again.
+        restarts: how often it was started again because it had ended by itself.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class Server:
         self.pins = None if around.pins_dir is None else Pins(around.pins_dir, config)
         self.offer = Offer()
         self.listing = Listing()
-        self.restarts = -1
+        self.restarts = 0
         self._around = around
         self._spawn = spawn
         self._on_change = on_change
@@ -106,14 +107,19 @@ class Server:
             f"{tool} of the MCP server {self.config.name!r} took longer than "
             f"{self.call_seconds or 0:g} s and was cancelled; what it has done is unknown."
         )
-        with deadline(self.call_seconds, late):
-            result = await self._ask(partial(self._call, tool, arguments))
-        return await render(
-            result,
-            limit=self.config.max_result_chars,
-            promised=promised,
-            media_dir=self._around.media_dir,
-        )
+        try:
+            with deadline(self.call_seconds, late):
+                result = await self._ask(partial(self._call, tool, arguments))
+                text = await render(
+                    result,
+                    limit=self.config.max_result_chars,
+                    promised=promised,
+                    media=self._around.media,
+                )
+        except ToolError as error:
+            error.args = (self.config.redact(str(error)),)
+            raise
+        return self.config.redact(text)
 
     async def request(self, ask: Callable[[Client], Awaitable[T]]) -> T:
         """Ask the server for something else than a call.
@@ -161,7 +167,7 @@ class Server:
             raise await self._translated(error, connection, refused) from error
         except (ValueError, RuntimeError, OSError, anyio.BrokenResourceError) as error:
             # An answer against the protocol, or a server that asks back without end.
-            raise self._error(one_line(str(error)) or type(error).__name__) from error
+            raise self._error(self._brief(str(error)) or type(error).__name__) from error
         finally:
             refusals.reset(token)
 
@@ -191,8 +197,8 @@ class Server:
         if error.code == CONNECTION_CLOSED:
             return await self._lost(connection)
         if error.code == REQUEST_TIMEOUT:
-            return ToolTimeoutError(self._said(error.message))
-        return self._error(one_line(error.message, 1000))
+            return ToolTimeoutError(self._said(self._brief(error.message)))
+        return self._error(self._brief(error.message))
 
     def _refused(self, refusal: Refusal, connection: Connection) -> ToolError:
         """Say what a refusal means: the call has done nothing, and may be worth another try."""
@@ -218,8 +224,12 @@ class Server:
         """Tell of an HTTP answer that broke off; if the connection goes too, it goes by itself."""
         with anyio.move_on_after(_CUT_OFF_SECONDS):
             await connection.ended.wait()
-        what = one_line(error.message).rstrip(".")
+        what = self._brief(error.message).rstrip(".")
         return OutcomeUnknownError(self._said(f"{what}. What the call has done is unknown."))
+
+    def _brief(self, text: str) -> str:
+        """Return what a server says in one line; secrets are hidden first, while they are whole."""
+        return one_line(self.config.redact(text[:_LONGEST_ERROR]), 500)
 
     def _error(self, what: str) -> ToolError:
         return ToolError(self._said(what))
@@ -254,10 +264,10 @@ class Server:
             await anyio.sleep_until(recent[-1] + pause)
         if self._connection is ended:  # nobody else was quicker
             self._recent.append(anyio.current_time())
+            self.restarts += 1
             self._connection = self._started()
 
     def _started(self) -> Connection:
-        self.restarts += 1
         connection = Connection(
             self.config,
             self._around,
@@ -282,20 +292,20 @@ class Server:
         """The revision that is spoken with it, as far as it is known."""
         return self._connection.protocol
 
-    async def review(self) -> tuple[Difference, ...]:
-        """Return what it offers that is not as it was approved."""
+    async def review(self, listing: Listing) -> tuple[Difference, ...]:
+        """Return what of a list is not as it was approved."""
         if self.pins is None:
             return ()
-        return await to_thread.run_sync(self.pins.differences, self.listing)
+        return await to_thread.run_sync(self.pins.differences, listing)
 
-    async def approve(self) -> None:
-        """Approve what it offers now.
+    async def approve(self, listing: Listing) -> None:
+        """Approve a list; what it offers by now may be another one.
 
         Raises:
             OSError: it cannot be written down.
         """
         if self.pins is not None:
-            await to_thread.run_sync(self.pins.approve, self.listing)
+            await to_thread.run_sync(self.pins.approve, listing)
             await self._examine(self.listing)
 
 

@@ -12,6 +12,7 @@ from anyio import to_thread
 
 from agentkit.mcp._config import McpConfig
 from agentkit.mcp._guard import guarded
+from agentkit.mcp._media import Media
 from agentkit.mcp._state import Answerer, McpServers, ServerState
 from agentkit.mcp._surroundings import Surroundings
 from agentkit.policies import Timeouts
@@ -60,7 +61,7 @@ async def open_servers(
         environ=os.environ if environ is None else environ,
         log_dir=log_dir,
         pins_dir=pins_dir,
-        media_dir=media_dir,
+        media=None if media_dir is None else Media(media_dir),
         answerer=answerer,
     )
     slowest = max((one.close_seconds or 0.0 for one in config.servers), default=0.0)

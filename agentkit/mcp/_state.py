@@ -22,7 +22,7 @@ class ServerState:
         trial: a tool that needs no arguments and says that it only reads, if there is one.
         withheld: tools that wait for approval, by the server's own names: new ones, changed ones.
         seconds: from start to ready or failed.
-        restarts: how often it was started again.
+        restarts: how often it was started again because it had ended by itself.
         schema_chars: length of what a model is told of its tools; about four are a token.
         protocol: the revision that is spoken with it, such as "2025-11-25".
         notes: tools that were left out or renamed, and why.
@@ -151,7 +151,7 @@ class McpServers(Protocol):
         ...
 
     async def approve(self, name: str) -> None:
-        """Approve the tools of a server as they are now; they are offered from now on.
+        """Approve the tools of a server as they were reviewed last, or as they are now.
 
         Raises:
             ToolError: the server is not there.

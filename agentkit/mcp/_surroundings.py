@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from agentkit.mcp._media import Media
 from agentkit.mcp._names import log_of
 from agentkit.mcp._state import Answerer
 from agentkit.policies import Timeouts
@@ -19,7 +20,7 @@ class Surroundings:
         session: marks the processes of all of them.
         log_dir: folder for what each server writes on stderr.
         pins_dir: folder for what is approved; `None` trusts whatever servers say.
-        media_dir: folder for images and the like that come in results; `None` leaves them out.
+        media: keeps images and the like that come in results; `None` leaves them out.
         answerer: answers what servers ask a person; `None` declines.
     """
 
@@ -28,7 +29,7 @@ class Surroundings:
     session: str = ""
     log_dir: Path | None = None
     pins_dir: Path | None = None
-    media_dir: Path | None = None
+    media: Media | None = None
     answerer: Answerer | None = None
 
     def log_of(self, server: str) -> Path | None:

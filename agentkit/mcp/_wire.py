@@ -18,6 +18,8 @@ from agentkit.mcp._lines import Oversized
 
 Parsed: TypeAlias = list[JSONRPCMessage]
 
+_LONGEST_MENDED = 1024 * 1024
+_LONGEST_BATCH = 100
 _BOM = b"\xef\xbb\xbf"
 _ID = rb'"id"\s*:\s*(\d{1,18}|"[^"\\]{1,64}")'
 _ID_FIRST = re.compile(rb'\s*\{\s*(?:"jsonrpc"\s*:\s*"2\.0"\s*,\s*)?' + _ID)
@@ -39,12 +41,19 @@ def parse_line(line: bytes) -> Parsed | None:
 def _parse_leniently(line: bytes) -> Parsed | None:
     if line[:1] not in {b"{", b"["}:
         return None  # a banner, a log line, a blank one
+    if len(line) > _LONGEST_MENDED:
+        return _unreadable(line, line, "The answer was not valid, and too long to be mended.")
     try:
         value: Any = json.loads(line.decode("utf-8", "replace"))
     except (ValueError, RecursionError):
         return _unreadable(line, line, "The answer was not valid JSON.")
-    items = cast("list[Any]", value) if isinstance(value, list) else [value]
-    return [message for item in items for message in _from_value(item)]
+    items = cast("list[Any]", value)[:_LONGEST_BATCH] if isinstance(value, list) else [value]
+    return [message for item in items if _is_meant(item) for message in _from_value(item)]
+
+
+def _is_meant(item: object) -> bool:
+    """Say whether something in a list is worth a closer look."""
+    return isinstance(item, dict) and ("id" in item or "method" in item)
 
 
 def _from_value(value: object) -> Parsed:

@@ -9,7 +9,11 @@ from agentkit.toolkit._registry import Registry
 from agentkit.toolkit._schema import compact_schema
 from agentkit.toolkit._shelf import Shelf
 
+RESERVED = (Catalogue.search_tools.__name__, Shelf.read_result.__name__)
+"""Names of tools that a run brings along."""
+
 __all__ = [
+    "RESERVED",
     "Catalogue",
     "FunctionTool",
     "Registry",

@@ -114,7 +114,7 @@ async def test_a_server_that_nobody_calls_sleeps_and_wakes_for_the_next_call(
         assert servers.states[0].status == "ready"
         assert await tool(servers, "echo").call({"text": "awake"}) == "awake"
         assert len((await to_thread.run_sync(starts.read_text)).split()) == 2
-        assert servers.states[0].restarts == 1
+        assert servers.states[0].restarts == 0
 
 
 async def test_how_far_a_call_is_reaches_whoever_watches(hostile: Hostile) -> None:

@@ -43,7 +43,7 @@ async def test_what_was_seen_first_is_believed_and_what_changes_is_withheld(
         assert state.withheld == ("echo", "fresh")
         assert "tool 'echo': its definition is not the one that was approved" in state.notes
         assert "tool 'fresh': it is new since the server was approved" in state.notes
-        assert "echo, fresh of the MCP server 'evil' cannot be used" in servers.missing
+        assert "2 of the tools of the MCP server 'evil' cannot be used" in servers.missing
         found = {one.name: one for one in await servers.review("evil")}
         assert {name: one.kind for name, one in found.items()} == {
             "echo": "changed",
