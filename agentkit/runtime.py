@@ -126,6 +126,7 @@ class Runtime:
                         log_dir=settings.state_dir / "logs",
                         pins_dir=settings.pins_dir,
                         media_dir=settings.state_dir / "media",
+                        oauth_dir=settings.oauth_dir,
                         answerer=answerer,
                     )
                 )

@@ -153,6 +153,11 @@ class Settings(BaseSettings):
         """Where the tools of MCP servers are written down as they were approved."""
         return self.state_dir / "pins"
 
+    @property
+    def oauth_dir(self) -> Path:
+        """Where logins at MCP servers are kept."""
+        return self.state_dir / "oauth"
+
     @classmethod
     def settings_customise_sources(
         cls,

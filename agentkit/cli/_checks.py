@@ -274,7 +274,9 @@ async def _servers(settings: "Settings") -> AsyncGenerator[Check]:
             return
         required = {one.name for one in config.servers if one.required}
         logs = settings.state_dir / "logs"
-        async with open_servers(config, timeouts=settings.timeouts, log_dir=logs) as opened:
+        async with open_servers(
+            config, timeouts=settings.timeouts, log_dir=logs, oauth_dir=settings.oauth_dir
+        ) as opened:
             states = opened.states
     except RequiredToolError as error:
         yield _failed("mcp", "servers", error)

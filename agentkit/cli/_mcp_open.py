@@ -60,6 +60,7 @@ def with_servers(
             log_dir=logs_of(settings),
             pins_dir=settings.pins_dir,
             media_dir=settings.state_dir / "media",
+            oauth_dir=settings.oauth_dir,
         ) as opened:
             return await work(opened)
 

@@ -124,6 +124,30 @@ def trust(
             raise SystemExit(trust_server(file, name, yes=yes).value)
 
 
+@app.command("login")
+def login(
+    name: Name,
+    browser: Annotated[
+        bool, typer.Option("--browser/--no-browser", help="Open the address, or only print it.")
+    ] = True,
+    file: File = None,
+) -> None:
+    """Log in to a server that wants OAuth, in a browser; the login is kept."""
+    with ending():
+        from agentkit.cli._mcp_login import log_in_to
+
+        raise SystemExit(log_in_to(file, name, browser=browser).value)
+
+
+@app.command("logout")
+def logout(name: Name, file: File = None) -> None:
+    """Forget the login at a server."""
+    with ending():
+        from agentkit.cli._mcp_login import log_out_of
+
+        log_out_of(file, name)
+
+
 @app.command("resources")
 def resources(
     name: Name,

@@ -8,7 +8,10 @@ from agentkit.mcp._edit import read_raw, servers_of, write_raw
 from agentkit.mcp._file import config_of, config_schema, read_config
 from agentkit.mcp._foreign import KINDS, foreign_servers, known_files
 from agentkit.mcp._foreign_entry import Foreign, Kind
+from agentkit.mcp._login import log_in
 from agentkit.mcp._names import log_of, pins_of
+from agentkit.mcp._oauth_config import OAuthConfig
+from agentkit.mcp._oauth_file import forget_logins
 from agentkit.mcp._servers import open_servers
 from agentkit.mcp._state import (
     Answerer,
@@ -28,6 +31,7 @@ __all__ = [
     "Kind",
     "McpConfig",
     "McpServers",
+    "OAuthConfig",
     "Prompt",
     "Question",
     "Resource",
@@ -36,7 +40,9 @@ __all__ = [
     "config_of",
     "config_schema",
     "foreign_servers",
+    "forget_logins",
     "known_files",
+    "log_in",
     "log_of",
     "open_servers",
     "pins_of",

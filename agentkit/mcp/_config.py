@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
+from agentkit.mcp._oauth_config import OAuthConfig
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerConfig:
@@ -23,6 +25,7 @@ class ServerConfig:
         transport: how it is spoken to at `url`: "http", streamable HTTP, or "sse", the way of old
             servers; "" tries the first, and the second where a server refuses that.
         headers: sent with each request to `url`.
+        oauth: how it is logged in to at `url`; `None` is no login.
         disabled: keep the entry, do not start it.
         required: without this server nothing starts at all.
         include: the only tools wanted, by the server's own names; empty means all.
@@ -59,6 +62,7 @@ class ServerConfig:
     url: str = field(default="", repr=False)
     transport: Literal["", "http", "sse"] = ""
     headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    oauth: OAuthConfig | None = None
     disabled: bool = False
     required: bool = False
     include: tuple[str, ...] = ()

@@ -23,6 +23,8 @@ from agentkit.mcp._gate import Gate, Sink, Source, collecting
 from agentkit.mcp._http import STAND_INS, Refusal, open_http, open_sse, refusals
 from agentkit.mcp._launch import plan_launch
 from agentkit.mcp._listing import Listing
+from agentkit.mcp._oauth import provider_for
+from agentkit.mcp._oauth_account import Account
 from agentkit.mcp._process import describe_exit
 from agentkit.mcp._questions import callbacks_for
 from agentkit.mcp._stdio import Pipes
@@ -72,6 +74,7 @@ class Connection:
         config: ServerConfig,
         around: Surroundings,
         learn: Callable[[Listing], Awaitable[None]],
+        account: Account | None,
         *,
         connect_seconds: float | None,
         call_seconds: float | None,
@@ -79,6 +82,8 @@ class Connection:
         self._config = config
         self._around = around
         self._learn = learn
+        self._account = account
+        self._redact = config.redact if account is None else account.redact
         self._callbacks = callbacks_for(config, around.answerer)
         self._connect_seconds = connect_seconds
         self._call_seconds = call_seconds
@@ -176,10 +181,12 @@ class Connection:
 
     async def _transport(self) -> AbstractAsyncContextManager[tuple[Source, Sink]]:
         config = self._config
+        account = self._account
         if self.speaks_sse:
             return open_sse(
                 config.url,
                 config.headers,
+                auth=None if account is None else provider_for(config, account, self.end),
                 max_message_bytes=config.max_message_bytes,
                 on_refusal=self.end,
             )
@@ -188,6 +195,7 @@ class Connection:
             return open_http(
                 config.url,
                 config.headers,
+                auth=None if account is None else provider_for(config, account),
                 read_seconds=spare,
                 max_message_bytes=config.max_message_bytes,
             )
@@ -220,6 +228,7 @@ class Connection:
             await self._read_pages(client, listing)
         finally:
             collecting.reset(token)
+            listing.notes += self._account.notes if self._account is not None else ()
         return listing
 
     async def _read_pages(self, client: Client, listing: Listing) -> None:
@@ -285,18 +294,22 @@ class Connection:
             return first
         if isinstance(first, MCPError) and first.code == CONNECTION_CLOSED and self._pipes:
             what = f"it ended before it was ready ({describe_exit(self._pipes.exit_code)})"
-        elif self._refusals and str(first) in STAND_INS:
-            what = f"it refused: {self._refusals[-1].explain()}"
+        elif self._refusals and (self._refusals[-1].why or str(first) in STAND_INS):
+            refusal = self._refusals[-1]
+            what = refusal.why or f"it refused: {refusal.explain()}"
         else:  # it may have refused before, the way in that was tried first
             what = f"{one_line(str(first)) or type(first).__name__}"
-        explained = McpServerError(self._config.redact(f"{what}.{self._last_words()}"))
+        explained = McpServerError(self._redact(f"{what}.{self._last_words()}"))
         explained.hint = self._advice()
         explained.__cause__ = error
         return explained
 
     def _advice(self) -> str:
-        if self._refusals and self._refusals[-1].status in {401, 403}:
-            return "Check 'headers' of this server."
+        refusal = self._refusals[-1] if self._refusals else None
+        if refusal is not None and refusal.hint:
+            return refusal.hint
+        if refusal is not None and refusal.status in {401, 403}:
+            return 'Check \'headers\' of this server, or give it "auth": "oauth".'
         if self._config.url:
             return f"Check that a server listens at {self._config.target}."
         return f"Try it by hand: {self._config.target}"

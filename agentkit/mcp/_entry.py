@@ -10,6 +10,7 @@ from agentkit.errors import ConfigurationError
 from agentkit.mcp._config import ServerConfig
 from agentkit.mcp._env_file import read_env_file
 from agentkit.mcp._environment import is_secret_name
+from agentkit.mcp._oauth_config import OAuthConfig, read_oauth, unknown_in
 from agentkit.mcp._variables import SHORTEST_SECRET, UnsetVariableError, Variables
 
 T = TypeVar("T")
@@ -52,6 +53,7 @@ class Entry:
         transport = self._transport(url)
         env = {**self._env_file(), **self._texts("env")}
         headers = self._texts("headers")
+        oauth = self._oauth(url)
         args = tuple(self._expand("args", text) for text in self._list("args"))
         server = ServerConfig(
             name=self._name,
@@ -62,6 +64,7 @@ class Entry:
             url=url,
             transport=transport,
             headers=headers,
+            oauth=oauth,
             disabled=self._flag("disabled") or not self._flag("enabled", default=True),
             required=self._flag("required"),
             include=self._list("includeTools", "include", "allowedTools"),
@@ -85,7 +88,7 @@ class Entry:
             or ServerConfig(name="").max_message_bytes,
             problem=self._problem,
             hint=self._hint,
-            secrets=self._secrets(env, headers),
+            secrets=self._secrets(env, headers, oauth),
         )
         unknown = [key for key in self._left if key not in _FOR_PEOPLE]
         self.warnings.extend(f"server {self._name!r}: {key!r} has no effect." for key in unknown)
@@ -144,8 +147,27 @@ class Entry:
             self._cannot(f"envFile: {error}", error.hint)
             return {}
 
-    def _secrets(self, env: dict[str, str], headers: dict[str, str]) -> tuple[str, ...]:
+    def _oauth(self, url: str) -> OAuthConfig | None:
+        how = self._choice("auth", "", "oauth")
+        given: dict[str, Any] | None = self._take(("oauth",), (dict,), "an object", lambda: None)
+        if not how and given is None:
+            return None
+        if not url and not self._problem:
+            self._fail("'oauth' is for servers with a 'url'", "Take it out of this entry.")
+        oauth = read_oauth(given or {}, self._expand, self._fail)
+        if oauth.missing:
+            self._cannot(f"{oauth.missing} is missing", "Write the id and the secret of a client.")
+        self.warnings.extend(
+            f"server {self._name!r}: 'oauth.{key}' has no effect."
+            for key in unknown_in(given or {})
+        )
+        return oauth
+
+    def _secrets(
+        self, env: dict[str, str], headers: dict[str, str], oauth: OAuthConfig | None
+    ) -> tuple[str, ...]:
         named = {value for name, value in env.items() if is_secret_name(name)}
+        named |= {oauth.client_secret} if oauth else set()
         every = named | set(headers.values()) | self._variables.secrets
         # "Bearer x" is sent, but x alone may be what a server repeats.
         every |= {found[1] for value in every if (found := _WITH_SCHEME.fullmatch(value))}

@@ -32,16 +32,24 @@ refusals: ContextVar["list[Refusal] | None"] = ContextVar("refusals", default=No
 them as one error without a status."""
 
 
+IN_A_LOGIN = "agentkit.in_a_login"
+"""Key of the extensions of a request that a login takes care of: whether it is one of its own."""
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """An HTTP answer that says no.
 
     Attributes:
         seconds: after which it asks to be tried again, if it does.
+        why: what it means, where more is known than the status.
+        hint: what to do about that.
     """
 
     status: int
     seconds: float | None = None
+    why: str = ""
+    hint: str = ""
 
     @property
     def is_for_now(self) -> bool:
@@ -54,10 +62,20 @@ class Refusal:
         >>> Refusal(429, 7.0).explain()
         'HTTP 429: too many requests; it asks to wait 7 s'
         """
+        if self.why:
+            return self.why
         wait = "" if self.seconds is None else f"; it asks to wait {self.seconds:g} s"
         return f"HTTP {self.status}{_MEANINGS.get(self.status, '')}{wait}"
 
 
+def note_refusal(refusal: Refusal) -> None:
+    """Take note of a refusal, for whoever has sent the request."""
+    collected = refusals.get()
+    if collected is not None:
+        collected.append(refusal)
+
+
+_ABOUT_LOGINS = frozenset({401, 403})
 _TOO_MANY = 429
 _BUSY = 503
 _MEANINGS = {
@@ -71,13 +89,18 @@ _MEANINGS = {
 
 @asynccontextmanager
 async def open_http(
-    url: str, headers: Mapping[str, str], *, read_seconds: float | None, max_message_bytes: int
+    url: str,
+    headers: Mapping[str, str],
+    *,
+    auth: httpx2.Auth | None = None,
+    read_seconds: float | None,
+    max_message_bytes: int,
 ) -> AsyncGenerator[tuple[Source, Sink]]:
     """Hand out the messages of the server at `url`; headers go to its origin alone."""
     timeout = httpx2.Timeout(
         connect=_CONNECT_SECONDS, write=_WRITE_SECONDS, pool=_CONNECT_SECONDS, read=read_seconds
     )
-    client = await _new_client(headers, timeout, partial(_look_at, max_message_bytes))
+    client = await _new_client(headers, auth, timeout, partial(_look_at, max_message_bytes))
     async with (
         client,
         streamable_http_client(
@@ -89,23 +112,32 @@ async def open_http(
 
 @asynccontextmanager
 async def open_sse(
-    url: str, headers: Mapping[str, str], *, max_message_bytes: int, on_refusal: Callable[[], None]
+    url: str,
+    headers: Mapping[str, str],
+    *,
+    auth: httpx2.Auth | None = None,
+    max_message_bytes: int,
+    on_refusal: Callable[[], None],
 ) -> AsyncGenerator[tuple[Source, Sink]]:
     """Hand out the messages of a server of the old kind, whose answers come in one long stream.
 
     Args:
         url: where the stream is.
         headers: go to its origin alone.
+        auth: logs in.
         max_message_bytes: of what is no stream; the SDK bounds each event.
         on_refusal: called when a message is not taken: its answer would be waited for in vain.
     """
 
     async def look_at(response: httpx2.Response) -> None:
         await _look_at(max_message_bytes, response)
-        if response.status_code >= _HTTP_ERROR and response.request.method == "POST":
+        if _is_refusal(response):
             on_refusal()
+        elif response.status_code >= _HTTP_ERROR and response.request.method == "GET":
+            note_refusal(Refusal(response.status_code, retry_after(response.headers)))
 
-    client = await _new_client(headers, httpx2.Timeout(_WRITE_SECONDS, read=_IDLE_SECONDS), look_at)
+    timeout = httpx2.Timeout(_WRITE_SECONDS, read=_IDLE_SECONDS)
+    client = await _new_client(headers, auth, timeout, look_at)
 
     def ours(
         headers: dict[str, str] | None = None,  # noqa: ARG001 - it has them
@@ -120,12 +152,14 @@ async def open_sse(
 
 async def _new_client(
     headers: Mapping[str, str],
+    auth: httpx2.Auth | None,
     clocks: httpx2.Timeout,
     look_at: Callable[[httpx2.Response], Awaitable[None]],
 ) -> httpx2.AsyncClient:
     return await to_thread.run_sync(  # it reads certificates from the disk
         partial(
             httpx2.AsyncClient,
+            auth=auth,
             headers={**headers, "Accept-Encoding": "identity"},
             timeout=clocks,
             event_hooks={"response": [look_at]},
@@ -135,10 +169,8 @@ async def _new_client(
 
 async def _look_at(limit: int, response: httpx2.Response) -> None:
     """Take note of a refusal, and bound what is read of an answer."""
-    collected = refusals.get()
-    refused = response.status_code >= _HTTP_ERROR and _asks(response.request)
-    if refused and collected is not None:
-        collected.append(Refusal(response.status_code, retry_after(response.headers)))
+    if _is_refusal(response):
+        note_refusal(Refusal(response.status_code, retry_after(response.headers)))
     if "text/event-stream" in response.headers.get("content-type", ""):
         return  # may go on for ever; the SDK bounds each event
     compressed = response.headers.get("content-encoding", "identity") != "identity"
@@ -154,6 +186,14 @@ def _asks(request: httpx2.Request) -> bool:
     return (
         request.method == "POST" and b'"method"' in request.content and b'"id"' in request.content
     )
+
+
+def _is_refusal(response: httpx2.Response) -> bool:
+    """Tell whether an answer says no to the caller, and not to a login that will see to it."""
+    in_a_login = response.request.extensions.get(IN_A_LOGIN)
+    if in_a_login is True or (in_a_login is False and response.status_code in _ABOUT_LOGINS):
+        return False
+    return response.status_code >= _HTTP_ERROR and _asks(response.request)
 
 
 class _BoundedStream(httpx2.AsyncByteStream):

@@ -22,6 +22,7 @@ from agentkit.mcp._config import ServerConfig
 from agentkit.mcp._connection import Connection
 from agentkit.mcp._http import Refusal, refusals
 from agentkit.mcp._listing import Listing
+from agentkit.mcp._oauth_account import account_of
 from agentkit.mcp._offer import Offer, examine
 from agentkit.mcp._pins import Pins
 from agentkit.mcp._result import render
@@ -75,6 +76,8 @@ class Server:
             clocks.mcp_connect if config.connect_seconds is None else config.connect_seconds
         )
         self.pins = None if around.pins_dir is None else Pins(around.pins_dir, config)
+        self._account = account_of(config, around.oauth_dir, around.visitor)
+        self._redact = config.redact if self._account is None else self._account.redact
         self.offer = Offer()
         self.listing = Listing()
         self.restarts = 0
@@ -117,9 +120,9 @@ class Server:
                     media=self._around.media,
                 )
         except ToolError as error:
-            error.args = (self.config.redact(str(error)),)
+            error.args = (self._redact(str(error)),)
             raise
-        return self.config.redact(text)
+        return self._redact(text)
 
     async def request(self, ask: Callable[[Client], Awaitable[T]]) -> T:
         """Ask the server for something else than a call.
@@ -202,6 +205,8 @@ class Server:
 
     def _refused(self, refusal: Refusal, connection: Connection) -> ToolError:
         """Say what a refusal means: the call has done nothing, and may be worth another try."""
+        if refusal.why:
+            return self._error(f"{refusal.why}. {refusal.hint}")
         said = self._said(f"it refused: {refusal.explain()}.")
         if refusal.status == 404:
             connection.end()  # the session is gone: the next one takes the call
@@ -229,13 +234,13 @@ class Server:
 
     def _brief(self, text: str) -> str:
         """Return what a server says in one line; secrets are hidden first, while they are whole."""
-        return one_line(self.config.redact(text[:_LONGEST_ERROR]), 500)
+        return one_line(self._redact(text[:_LONGEST_ERROR]), 500)
 
     def _error(self, what: str) -> ToolError:
         return ToolError(self._said(what))
 
     def _said(self, what: str) -> str:
-        return f"MCP server {self.config.name!r}: {self.config.redact(what)}"
+        return f"MCP server {self.config.name!r}: {self._redact(what)}"
 
     async def _open_connection(self) -> Connection:
         ended = self._connection
@@ -272,6 +277,7 @@ class Server:
             self.config,
             self._around,
             self._learn,
+            self._account,
             connect_seconds=self._connect_seconds,
             call_seconds=self.call_seconds,
         )

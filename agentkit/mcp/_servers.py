@@ -14,7 +14,7 @@ from agentkit.mcp._config import McpConfig
 from agentkit.mcp._guard import guarded
 from agentkit.mcp._media import Media
 from agentkit.mcp._state import Answerer, McpServers, ServerState
-from agentkit.mcp._surroundings import Surroundings
+from agentkit.mcp._surroundings import Surroundings, Visitor
 from agentkit.policies import Timeouts
 
 _CLOSE_SECONDS = 15.0
@@ -30,7 +30,9 @@ async def open_servers(
     log_dir: Path | None = None,
     pins_dir: Path | None = None,
     media_dir: Path | None = None,
+    oauth_dir: Path | None = None,
     answerer: Answerer | None = None,
+    visitor: Visitor | None = None,
     on_state: Callable[[ServerState], None] | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> AsyncGenerator[McpServers]:
@@ -44,7 +46,9 @@ async def open_servers(
         pins_dir: folder for the definitions of tools that are approved; without one, servers are
             believed whatever they say.
         media_dir: folder for images and the like in results; without one they are left out.
+        oauth_dir: folder for logins at servers; without one they are forgotten at the end.
         answerer: answers what servers ask a person; without one they are told no.
+        visitor: takes a person through a login; without one a server that wants one has failed.
         on_state: told of each server as soon as it is known what became of it, and again if it comes up
             later.
         environ: our environment; the real one if left out.
@@ -62,7 +66,9 @@ async def open_servers(
         log_dir=log_dir,
         pins_dir=pins_dir,
         media=None if media_dir is None else Media(media_dir),
+        oauth_dir=oauth_dir,
         answerer=answerer,
+        visitor=visitor,
     )
     slowest = max((one.close_seconds or 0.0 for one in config.servers), default=0.0)
     starts = any(one.command and not one.disabled and not one.problem for one in config.servers)
