@@ -19,6 +19,7 @@ from mcp.shared.message import SessionMessage
 from mcp.types import (
     CONNECTION_CLOSED,
     INTERNAL_ERROR,
+    PARSE_ERROR,
     REQUEST_TIMEOUT,
     JSONRPCError,
     JSONRPCNotification,
@@ -33,6 +34,7 @@ _SUBSCRIPTIONS = "notifications/subscriptions/"
 _SAID_BY_SDK = "SSE stream"
 """How the SDK's own transport begins what it says in a server's place."""
 
+_CANNOT_READ = "Failed to parse"
 _MOST_QUESTIONS = 16
 _MOST_BLOCKS = 1000
 
@@ -159,7 +161,14 @@ news."""
 
 
 def _disown(error: JSONRPCError) -> None:
-    """Give an error of the server's own another code than the SDK has for the end of a connection."""
+    """Give an error of the server's own another code than the SDK has for the end of a connection.
+
+    What the SDK says of an answer that it cannot read is of use to nobody.
+    """
+    if error.error.code == PARSE_ERROR and error.error.message.startswith(_CANNOT_READ):
+        ours = error.error.message.partition(": ")[2]
+        readable = ours.startswith("the answer is ")
+        error.error.message = ours if readable else "The answer is no JSON-RPC message."
     own = error.error.message.startswith(_SAID_BY_SDK)
     if error.error.code in {CONNECTION_CLOSED, REQUEST_TIMEOUT} and not own:
         error.error.code = INTERNAL_ERROR

@@ -6,14 +6,16 @@ from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 
+import anyio
 import httpx2
 from anyio import to_thread
 from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 
 from agentkit.mcp._gate import Sink, Source
-from agentkit.mcp._wire import parse_line
+from agentkit.mcp._wire import has_too_many_parts, parse_line
 from agentkit.resilience import retry_after
 
 _CONNECT_SECONDS = 10.0
@@ -21,8 +23,10 @@ _WRITE_SECONDS = 30.0
 _IDLE_SECONDS = 24 * 3600.0
 """An SSE stream may be silent for long; a call has its own clock."""
 _HTTP_ERROR = 400
-# What it logs, with tracebacks, is told to whoever asked: it needs no place on the terminal.
-logging.getLogger("mcp.client.sse").addHandler(logging.NullHandler())
+_STREAM = "text/event-stream"
+_APART_SECONDS = 0.5
+# What the SDK logs, with tracebacks, is told to whoever asked: it needs no place on the terminal.
+logging.getLogger("mcp").addHandler(logging.NullHandler())
 
 STAND_INS = frozenset({"Not Found", "Session terminated", "Server returned an error response"})
 """What the SDK says in place of a status."""
@@ -162,16 +166,30 @@ async def _new_client(
             auth=auth,
             headers={**headers, "Accept-Encoding": "identity"},
             timeout=clocks,
-            event_hooks={"response": [look_at]},
+            event_hooks={"request": [_Pace().keep], "response": [look_at]},
         )
     )
+
+
+class _Pace:
+    """Keeps apart the requests for one stream: a server may end each at once and ask for the next."""
+
+    def __init__(self) -> None:
+        self._next = -inf
+
+    async def keep(self, request: httpx2.Request) -> None:
+        """Wait until another stream may be asked for."""
+        if request.method == "GET" and _STREAM in request.headers.get("accept", ""):
+            now = anyio.current_time()
+            self._next, at = max(now, self._next) + _APART_SECONDS, self._next
+            await anyio.sleep(max(0.0, at - now))
 
 
 async def _look_at(limit: int, response: httpx2.Response) -> None:
     """Take note of a refusal, and bound what is read of an answer."""
     if _is_refusal(response):
         note_refusal(Refusal(response.status_code, retry_after(response.headers)))
-    if "text/event-stream" in response.headers.get("content-type", ""):
+    if _STREAM in response.headers.get("content-type", ""):
         return  # may go on for ever; the SDK bounds each event
     compressed = response.headers.get("content-encoding", "identity") != "identity"
     if isinstance(response.stream, httpx2.AsyncByteStream):
@@ -225,7 +243,10 @@ class _MendedStream(httpx2.AsyncByteStream):
         self._inner = inner
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        yield mended_answer(b"".join([chunk async for chunk in self._inner]))
+        body = b"".join([chunk async for chunk in self._inner])
+        if has_too_many_parts(body):
+            raise httpx2.StreamError("the answer is made of more than 100,000 parts")
+        yield mended_answer(body)
 
     async def aclose(self) -> None:
         await self._inner.aclose()

@@ -10,6 +10,9 @@ from agentkit.messages import Effect
 _MAX_TOOLS_A_PAGE = 1000
 _DEFINING = ("title", "description", "inputSchema", "outputSchema", "annotations")
 _MOST_NOTES = 100
+_USUAL = {"resultType": "complete", "ttlMs": 0, "cacheScope": "private"}
+"""What the newest protocol wants to be said, and who forgets it means."""
+
 _MOST_OF_A_TOOL = 65_536
 _MOST_OF_ALL = 8 * 1024 * 1024
 _LONGEST_NAME = 200
@@ -54,9 +57,11 @@ def mended_list(result: dict[str, Any], listing: Listing) -> dict[str, Any]:
     """Return an answer as the SDK may see it; what it says of tools goes into `listing`."""
     listed: object = result.get("tools")
     tools = cast("list[Any]", listed)[:_MAX_TOOLS_A_PAGE] if isinstance(listed, list) else []
+    if isinstance(listed, list) and len(cast("list[Any]", listed)) > _MAX_TOOLS_A_PAGE:
+        listing.note(f"a page has more than {_MAX_TOOLS_A_PAGE:,} tools; the first are used")
     bare = [tool for raw in tools if (tool := _bare(raw, listing)) is not None]
     cursor = result.get("nextCursor")
-    mended = {**result, "tools": bare}
+    mended = {**_USUAL, **result, "tools": bare}
     if not isinstance(cursor, str):
         mended.pop("nextCursor", None)
     return mended

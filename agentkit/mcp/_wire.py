@@ -18,6 +18,9 @@ from agentkit.mcp._lines import Oversized
 
 Parsed: TypeAlias = list[JSONRPCMessage]
 
+_MOST_PARTS = 100_000
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\Z)', re.DOTALL)
+TOO_MANY_PARTS = "The answer has more than 100,000 parts; ask for less at once."
 _LONGEST_MENDED = 1024 * 1024
 _LONGEST_BATCH = 100
 _BOM = b"\xef\xbb\xbf"
@@ -32,10 +35,27 @@ def parse_line(line: bytes) -> Parsed | None:
     What looks like a message but cannot be read becomes an error answer to its request, so that
     a caller fails at once and not after its timeout.
     """
+    if has_too_many_parts(line):
+        return _unreadable(line, line, TOO_MANY_PARTS, INTERNAL_ERROR)
     try:
         return [jsonrpc_message_adapter.validate_json(line, by_name=False)]
     except ValueError:
         return _parse_leniently(line.removeprefix(_BOM).strip())
+
+
+def has_too_many_parts(line: bytes) -> bool:
+    """Say whether reading a message would make more objects than the loop has time for.
+
+    >>> has_too_many_parts(b"[" + b"[]," * 200_000), has_too_many_parts(b'"' + b"[" * 300_000)
+    (True, False)
+    """
+    if len(line) < _MOST_PARTS or _parts_of(line) < _MOST_PARTS:
+        return False
+    return _parts_of(_STRING.sub(b"", line)) >= _MOST_PARTS
+
+
+def _parts_of(line: bytes) -> int:
+    return line.count(b"[") + line.count(b"{")
 
 
 def _parse_leniently(line: bytes) -> Parsed | None:
