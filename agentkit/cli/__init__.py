@@ -2,7 +2,20 @@
 
 import typer
 
-from agentkit.cli import chat, demo, doctor, mcp, models, resume, run, server, tools, trace, version
+from agentkit.cli import (
+    chat,
+    demo,
+    doctor,
+    mcp,
+    models,
+    resume,
+    run,
+    serve,
+    server,
+    tools,
+    trace,
+    version,
+)
 
 app = typer.Typer(
     name="agentkit",
@@ -15,6 +28,7 @@ app = typer.Typer(
 app.command()(run.run)
 app.command()(resume.resume)
 app.command()(chat.chat)
+app.command()(serve.serve)
 app.command()(demo.demo)
 app.add_typer(tools.app, name="tools")
 app.add_typer(mcp.app, name="mcp")

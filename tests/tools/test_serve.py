@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -178,3 +179,14 @@ def test_a_wrong_command_is_one_line_and_exit_code_2(
     assert message in captured.err
     assert captured.err.count("\n") == 1
     assert captured.out == ""
+
+
+def test_a_port_that_is_taken_is_one_line_and_exit_code_1(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert main(["clock", "--http", str(port)]) == 1
+    assert capsys.readouterr().err == (
+        f"agentkit_tools: Port {port} cannot be used: Address already in use.\n"
+    )

@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tools = load(names)
     from agentkit_tools import _serve  # the MCP SDK takes half a second to load
 
-    return _serve.on_stdio(tools) if options.http is None else _serve.on_http(tools, options.http)
+    return _serve.serve(tools, options.http)
 
 
 def load(names: Sequence[str]) -> tuple[Tool, ...]:
