@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import anyio
@@ -28,26 +28,30 @@ class Watch:
 
     stall: float = 0.0
     grown: int = 0
+    began: int = field(default_factory=lambda: _resident())
+    last: float = field(default_factory=time.thread_time)
+
+    def look(self) -> None:
+        """Take note of what was used since the last look."""
+        self.stall = max(self.stall, time.thread_time() - self.last)
+        self.grown = max(self.grown, _resident() - self.began)
+        self.last = time.thread_time()
+
+    async def go_on(self) -> None:
+        """Look again and again."""
+        while True:
+            await anyio.sleep(_TICK_SECONDS)
+            self.look()
 
 
 @asynccontextmanager
 async def watched() -> AsyncGenerator[Watch]:
     """Watch the loop within the block, and hold it to its bounds."""
     watch = Watch()
-    began = _resident()
-
-    async def look() -> None:
-        last = time.thread_time()
-        while True:
-            await anyio.sleep(_TICK_SECONDS)
-            now = time.thread_time()
-            watch.stall = max(watch.stall, now - last)
-            watch.grown = max(watch.grown, _resident() - began)
-            last = time.thread_time()
-
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(look)
+        tasks.start_soon(watch.go_on)
         yield watch
+        watch.look()
         tasks.cancel_scope.cancel()
     assert watch.stall < LONGEST_STALL
     assert watch.grown < MOST_MEMORY

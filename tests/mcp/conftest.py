@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 
-from agentkit.mcp import McpConfig, McpServers, ServerConfig, ServerState, open_servers
+from agentkit.mcp import McpConfig, ServerConfig, ServerState, open_servers
 from agentkit.policies import Timeouts
 from agentkit.protocols import Tool
 
@@ -24,7 +24,7 @@ class Session:
 
     tools: Mapping[str, Tool]
     states: Mapping[str, ServerState]
-    servers: McpServers
+    servers: Any
 
     async def call(self, name: str, /, **arguments: Any) -> str:
         """Call as the loop does: validate, then run."""

@@ -188,6 +188,12 @@ def drop(handler: Handler, message: dict[str, Any], arguments: dict[str, Any]) -
         send(b": the stream ends without an answer\n\n")
 
 
+def drop_with_id(handler: Handler, message: dict[str, Any], arguments: dict[str, Any]) -> None:
+    """End the stream such that it could be resumed, where GET is not allowed."""
+    with handler.stream() as send:
+        send(b"id: 1\nretry: 0\ndata: \n\n")
+
+
 def flood(handler: Handler, message: dict[str, Any], arguments: dict[str, Any]) -> None:
     notices = [
         {"jsonrpc": "2.0", "method": "notifications/tools/list_changed"},
@@ -225,7 +231,10 @@ def status(handler: Handler, message: dict[str, Any], arguments: dict[str, Any])
 
 OVER_HTTP: dict[str, Tool] = {
     **{tool.__name__: tool for tool in (hang, slow_loris, endless, endless_event, junk, page)},
-    **{tool.__name__: tool for tool in (bom, reset, drop, flood, ask_back, forget, status)},
+    **{
+        tool.__name__: tool
+        for tool in (bom, reset, drop, drop_with_id, flood, ask_back, forget, status)
+    },
 }
 
 
