@@ -96,8 +96,12 @@ def show_servers(file: Path | None, *, watch: bool, as_json: bool) -> Exit:
     else:
         latencies = {state.name: latency for state, latency in shown if latency is not None}
         stdout_console().print(_table(config, [state for state, _ in shown], latencies))
+        servers = {one.name: one for one in config.servers}
         for state, _ in shown:
             _tell_trouble(state)
+            for remark in _remarks(state):
+                note(f"• MCP {state.name!r}: {remark}")
+            _tell_lacking(state, servers[state.name])
     return code
 
 
@@ -109,6 +113,7 @@ def try_servers(file: Path | None, name: str | None, trial: Trial, *, as_json: b
         return _nothing(as_json=as_json)
     if name is not None:
         config = only(config, name)
+    servers = {one.name: one for one in config.servers}
     states: list[ServerState] = []
     tried: dict[str, _Tried] = {}
     latencies: dict[str, float] = {}
@@ -119,7 +124,9 @@ def try_servers(file: Path | None, name: str | None, trial: Trial, *, as_json: b
             if state.status == "ready":
                 tried[state.name] = await _try(opened, state, trial)
         states.extend(opened.states)
-        failed = any(state.status == "failed" for state in states)
+        failed = any(
+            state.status == "failed" or _lacking(state, servers[state.name]) for state in states
+        )
         return Exit.TOOL if failed or not all(one.ok for one in tried.values()) else Exit.OK
 
     code = with_servers(settings, config, attempt)
@@ -127,7 +134,6 @@ def try_servers(file: Path | None, name: str | None, trial: Trial, *, as_json: b
         print_json([_as_json(one, latencies.get(one.name), tried.get(one.name)) for one in states])
         return code
     stdout_console().print(_table(config, states, latencies))
-    servers = {one.name: one for one in config.servers}
     for state in states:
         _tell_details(state, tried.get(state.name), servers[state.name], settings)
     return code
@@ -243,6 +249,26 @@ def _tell_trouble(state: ServerState) -> None:
         note(f"  Fix: agentkit mcp trust {state.name} shows what has changed, and approves it.")
 
 
+def _remarks(state: ServerState) -> list[str]:
+    """Return what was left out and why, but for what is withheld, which is told by itself."""
+    withheld = tuple(f"tool {name!r}: " for name in state.withheld)
+    return [printable(remark) for remark in state.notes if not remark.startswith(withheld)]
+
+
+def _lacking(state: ServerState, server: ServerConfig) -> list[str]:
+    """Return the tools that its entry names, but that are neither offered nor withheld."""
+    if state.status != "ready":
+        return []
+    there = {*state.names, *state.withheld}
+    return [name for name in server.include if server.wants(name) and name not in there]
+
+
+def _tell_lacking(state: ServerState, server: ServerConfig) -> None:
+    if lacking := _lacking(state, server):
+        note(f"✗ MCP {state.name!r} has not what 'includeTools' names: {', '.join(lacking)}.")
+        note("  Fix: Correct 'includeTools' of this server, or take it out to see all its tools.")
+
+
 def _tell_details(
     state: ServerState, tried: _Tried | None, server: ServerConfig, settings: Settings
 ) -> None:
@@ -261,8 +287,13 @@ def _tell_details(
         for remark in state.notes:
             console.print(Text(f"  {state.name}: {printable(remark)}", "yellow"))
     _tell_trouble(state)
+    _tell_lacking(state, server)
+    if state.status != "ready" or not server.command:
+        return  # its last words are in the error, and a log would be of another time
+    told = "" if tried is None else tried.answer
     for line in _last_lines(log_of(logs_of(settings), server.name), server, _LAST_LINES):
-        note(f"  | {shortened(line, _LOG_LINE)}")
+        if " ".join(line.split()) not in told:
+            note(f"  | {shortened(line, _LOG_LINE)}")
 
 
 def _last_lines(path: Path, server: ServerConfig, lines: int) -> list[str]:

@@ -21,8 +21,9 @@ _WRITE_SECONDS = 30.0
 _IDLE_SECONDS = 24 * 3600.0
 """An SSE stream may be silent for long; a call has its own clock."""
 _HTTP_ERROR = 400
-# What it logs, with tracebacks, is told to whoever asked: it needs no place on the terminal.
-logging.getLogger("mcp.client.sse").addHandler(logging.NullHandler())
+# What the SDK logs is told to whoever asked: it has no place on a terminal where nobody set up logs.
+for _name in ("mcp", "client"):  # the second is what its session calls itself
+    logging.getLogger(_name).addHandler(logging.NullHandler())
 
 STAND_INS = frozenset({"Not Found", "Session terminated", "Server returned an error response"})
 """What the SDK says in place of a status."""
