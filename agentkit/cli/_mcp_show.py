@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _LOG_LINE = 300  # characters of a line of a server's log
 _ANSWER = 300
 _LAST_LINES = 5
+_LAST_WORDS = " It said: "  # in an error, before the end of the log
 _CHARS_A_TOKEN = 4
 _WATCH_SECONDS = 2.0
 _MARKS = {"ready": ("✓", "green"), "failed": ("✗", "red"), "disabled": ("-", "dim")}
@@ -286,14 +287,23 @@ def _tell_details(
             console.print(Text(f"  {state.name}: no tool to try; --call TOOL names one", "dim"))
         for remark in state.notes:
             console.print(Text(f"  {state.name}: {printable(remark)}", "yellow"))
-    _tell_trouble(state)
+    lines = _end_of_log(state, tried, server, settings)
+    error = state.error.partition(_LAST_WORDS)[0] if lines else state.error
+    _tell_trouble(replace(state, error=error))
     _tell_lacking(state, server)
-    if state.status != "ready" or not server.command:
-        return  # its last words are in the error, and a log would be of another time
-    told = "" if tried is None else tried.answer
-    for line in _last_lines(log_of(logs_of(settings), server.name), server, _LAST_LINES):
-        if " ".join(line.split()) not in told:
-            note(f"  | {shortened(line, _LOG_LINE)}")
+    for line in lines:
+        note(f"  | {shortened(line, _LOG_LINE)}")
+
+
+def _end_of_log(
+    state: ServerState, tried: _Tried | None, server: ServerConfig, settings: Settings
+) -> list[str]:
+    """Return what a server has said just now, and what is told of its call does not say."""
+    if not server.command or (state.status != "ready" and _LAST_WORDS not in state.error):
+        return []  # what there may be is of another time
+    told = "" if tried is None else shortened(printable(tried.answer), _ANSWER)
+    found = _last_lines(log_of(logs_of(settings), server.name), server, _LAST_LINES)
+    return [line for line in found if " ".join(line.split()) not in told]
 
 
 def _last_lines(path: Path, server: ServerConfig, lines: int) -> list[str]:
