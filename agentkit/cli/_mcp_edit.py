@@ -1,6 +1,7 @@
 """`agentkit mcp add` and `remove`: entries of `mcp_servers.json`."""
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,9 @@ from agentkit.errors import ConfigurationError, InvalidTaskError
 from agentkit.mcp import pins_of, read_config, read_raw, servers_of, write_raw
 
 _URLS = ("http://", "https://")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+RESERVED = frozenset({"", "$schema", "mcpServers", "servers"})
+"""What no server may be called: these names mean something else in some shape of the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,18 +40,22 @@ class Addition:
         Raises:
             InvalidTaskError: it makes no sense.
         """
-        first, *rest = target
-        if not first.lower().startswith(_URLS):
-            if headers or kind:
-                raise InvalidTaskError(f"--header and --type are for a URL, and {first!r} is none.")
-            entry: dict[str, Any] = {"command": first}
-            entry |= {"args": rest} if rest else {}
-            entry |= {"env": _pairs(env, "=", "--env")} if env else {}
-        else:
-            if rest or env:
+        if name.strip() in RESERVED:
+            raise InvalidTaskError(
+                f"{name!r} cannot be the name of a server.", hint="Choose another name."
+            )
+        words = target[1:] if target[0] == "--" else target  # as other hosts want it before
+        if words and words[0].lower().startswith(_URLS):
+            if words[1:] or env:
                 raise InvalidTaskError("A URL takes no arguments and no --env.")
-            entry = {"url": first} | ({"type": kind} if kind else {})
+            entry: dict[str, Any] = {"url": words[0]} | ({"type": kind} if kind else {})
             entry |= {"headers": _pairs(headers, ":", "--header")} if headers else {}
+        else:
+            entry = _started(words, env)
+            if headers or kind:
+                raise InvalidTaskError(
+                    f"--header and --type are for a URL, and {words[0]!r} is none."
+                )
         return cls(name, entry | ({"required": True} if required else {}))
 
 
@@ -88,13 +96,39 @@ def remove_server(file: Path, name: str, pins_dir: Path) -> None:
     known = {one.name: one for one in read_config(file, os.environ).servers}
     root = read_raw(file)
     servers = servers_of(root)
-    if name not in servers:
-        there = ", ".join(servers) or "none"
+    if name not in servers or (servers is root and name not in known):
+        there = ", ".join(known) or "none"
         raise InvalidTaskError(f"No MCP server named {name!r} in {file}. There are: {there}.")
     del servers[name]
     write_raw(file, root)
-    pins_of(pins_dir, known[name]).unlink(missing_ok=True)
+    if name in known:  # what is called like a key of the file has no effect, and was never pinned
+        pins_of(pins_dir, known[name]).unlink(missing_ok=True)
     say(f"✓ {name}  taken out of {file}")
+
+
+def _started(words: Sequence[str], env: Sequence[str]) -> dict[str, Any]:
+    """Return the entry of a server that is a command.
+
+    Raises:
+        InvalidTaskError: it is none.
+    """
+    command, *args = words or ("",)
+    if not command.strip():
+        raise InvalidTaskError(
+            "The command is empty.", hint="agentkit mcp add [OPTIONS] NAME COMMAND..."
+        )
+    if command.startswith("-"):
+        raise InvalidTaskError(
+            f"The command is {command!r}, which is an option.",
+            hint="Options come before the name: agentkit mcp add [OPTIONS] NAME COMMAND...",
+        )
+    if _SCHEME.match(command):
+        raise InvalidTaskError(
+            f"{command!r} is neither a command nor an address of a server.",
+            hint="An address begins with http:// or https://.",
+        )
+    entry: dict[str, Any] = {"command": command} | ({"args": args} if args else {})
+    return entry | ({"env": _pairs(env, "=", "--env")} if env else {})
 
 
 def _pairs(texts: Sequence[str], sign: str, option: str) -> dict[str, str]:

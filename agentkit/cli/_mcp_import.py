@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+from agentkit.cli._mcp_edit import RESERVED
 from agentkit.cli._terminal import note, say
 from agentkit.errors import ConfigurationError, InvalidTaskError
 from agentkit.mcp import (
@@ -108,7 +109,12 @@ def _merge(servers: dict[str, Any], sources: Sources, *, replace: bool) -> _Merg
     for path, foreign in sources:
         left: list[str] = []
         for name, entry in foreign.servers.items():
-            if name in merged.taken or (name in ours and not replace):
+            if name.strip() in RESERVED:
+                left.append(name)
+                merged.notes.append(
+                    f"server {name!r} of {path} left out: no server can be called that."
+                )
+            elif name in merged.taken or (name in ours and not replace):
                 left.append(name)
                 whose = f"that of {merged.taken[name]}" if name in merged.taken else "yours"
                 how = "" if name in merged.taken else " Use --replace to take it over."

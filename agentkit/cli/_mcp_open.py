@@ -64,7 +64,7 @@ def with_servers(
         ) as opened:
             return await work(opened)
 
-    if starting := [one.name for one in config.servers if not one.disabled]:
+    if starting := [one.name for one in config.servers if not (one.disabled or one.problem)]:
         note(f"Starting {', '.join(starting)}…")
     return anyio.run(until_signalled, main, note)
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _LOG_LINE = 300  # characters of a line of a server's log
 _ANSWER = 300
 _LAST_LINES = 5
+_LAST_WORDS = " It said: "  # in an error, before the end of the log
 _CHARS_A_TOKEN = 4
 _WATCH_SECONDS = 2.0
 _MARKS = {"ready": ("✓", "green"), "failed": ("✗", "red"), "disabled": ("-", "dim")}
@@ -96,8 +97,12 @@ def show_servers(file: Path | None, *, watch: bool, as_json: bool) -> Exit:
     else:
         latencies = {state.name: latency for state, latency in shown if latency is not None}
         stdout_console().print(_table(config, [state for state, _ in shown], latencies))
+        servers = {one.name: one for one in config.servers}
         for state, _ in shown:
             _tell_trouble(state)
+            for remark in _remarks(state):
+                note(f"• MCP {state.name!r}: {remark}")
+            _tell_lacking(state, servers[state.name])
     return code
 
 
@@ -109,6 +114,7 @@ def try_servers(file: Path | None, name: str | None, trial: Trial, *, as_json: b
         return _nothing(as_json=as_json)
     if name is not None:
         config = only(config, name)
+    servers = {one.name: one for one in config.servers}
     states: list[ServerState] = []
     tried: dict[str, _Tried] = {}
     latencies: dict[str, float] = {}
@@ -119,7 +125,9 @@ def try_servers(file: Path | None, name: str | None, trial: Trial, *, as_json: b
             if state.status == "ready":
                 tried[state.name] = await _try(opened, state, trial)
         states.extend(opened.states)
-        failed = any(state.status == "failed" for state in states)
+        failed = any(
+            state.status == "failed" or _lacking(state, servers[state.name]) for state in states
+        )
         return Exit.TOOL if failed or not all(one.ok for one in tried.values()) else Exit.OK
 
     code = with_servers(settings, config, attempt)
@@ -127,7 +135,6 @@ def try_servers(file: Path | None, name: str | None, trial: Trial, *, as_json: b
         print_json([_as_json(one, latencies.get(one.name), tried.get(one.name)) for one in states])
         return code
     stdout_console().print(_table(config, states, latencies))
-    servers = {one.name: one for one in config.servers}
     for state in states:
         _tell_details(state, tried.get(state.name), servers[state.name], settings)
     return code
@@ -243,6 +250,26 @@ def _tell_trouble(state: ServerState) -> None:
         note(f"  Fix: agentkit mcp trust {state.name} shows what has changed, and approves it.")
 
 
+def _remarks(state: ServerState) -> list[str]:
+    """Return what was left out and why, but for what is withheld, which is told by itself."""
+    withheld = tuple(f"tool {name!r}: " for name in state.withheld)
+    return [printable(remark) for remark in state.notes if not remark.startswith(withheld)]
+
+
+def _lacking(state: ServerState, server: ServerConfig) -> list[str]:
+    """Return the tools that its entry names, but that are neither offered nor withheld."""
+    if state.status != "ready":
+        return []
+    there = {*state.names, *state.withheld}
+    return [name for name in server.include if server.wants(name) and name not in there]
+
+
+def _tell_lacking(state: ServerState, server: ServerConfig) -> None:
+    if lacking := _lacking(state, server):
+        note(f"✗ MCP {state.name!r} has not what 'includeTools' names: {', '.join(lacking)}.")
+        note("  Fix: Correct 'includeTools' of this server, or take it out to see all its tools.")
+
+
 def _tell_details(
     state: ServerState, tried: _Tried | None, server: ServerConfig, settings: Settings
 ) -> None:
@@ -260,9 +287,23 @@ def _tell_details(
             console.print(Text(f"  {state.name}: no tool to try; --call TOOL names one", "dim"))
         for remark in state.notes:
             console.print(Text(f"  {state.name}: {printable(remark)}", "yellow"))
-    _tell_trouble(state)
-    for line in _last_lines(log_of(logs_of(settings), server.name), server, _LAST_LINES):
+    lines = _end_of_log(state, tried, server, settings)
+    error = state.error.partition(_LAST_WORDS)[0] if lines else state.error
+    _tell_trouble(replace(state, error=error))
+    _tell_lacking(state, server)
+    for line in lines:
         note(f"  | {shortened(line, _LOG_LINE)}")
+
+
+def _end_of_log(
+    state: ServerState, tried: _Tried | None, server: ServerConfig, settings: Settings
+) -> list[str]:
+    """Return what a server has said just now, and what is told of its call does not say."""
+    if not server.command or (state.status != "ready" and _LAST_WORDS not in state.error):
+        return []  # what there may be is of another time
+    told = "" if tried is None else shortened(printable(tried.answer), _ANSWER)
+    found = _last_lines(log_of(logs_of(settings), server.name), server, _LAST_LINES)
+    return [line for line in found if " ".join(line.split()) not in told]
 
 
 def _last_lines(path: Path, server: ServerConfig, lines: int) -> list[str]:

@@ -40,7 +40,12 @@ def trust_server(file: Path | None, name: str, *, yes: bool) -> Exit:
             note(f"✓ All tools of {name!r} are as they were approved.")
             return Exit.OK
         show(found)
-        if not (yes or _agreed(name, found)):
+        try:
+            agreed = yes or await _agreed(name, found)
+        except KeyboardInterrupt:  # a key here, and no signal
+            note("✗ Interrupted. Nothing was approved.")
+            return Exit.INTERRUPTED
+        if not agreed:
             note("Nothing was approved.")
             return Exit.APPROVAL
         await opened.approve(name)
@@ -79,13 +84,20 @@ def _lines(definition: Mapping[str, Any] | None) -> list[str]:
     return json.dumps(definition, indent=2, sort_keys=True, ensure_ascii=True).splitlines()
 
 
-def _agreed(name: str, found: Sequence[Difference]) -> bool:
+async def _agreed(name: str, found: Sequence[Difference]) -> bool:
     if not is_typed() or not sys.stderr.isatty():
         raise InvalidTaskError(
             f"{plural(len(found), 'difference')} of {name!r} wait for approval, and nobody can be "
             "asked here.",
             hint="Run it in a terminal, or say --yes.",
         )
-    sys.stderr.write(f"Approve {plural(len(found), 'difference')} of {name!r}? [y/N] ")
-    sys.stderr.flush()
-    return sys.stdin.readline().strip().lower() in {"y", "yes"}
+    from prompt_toolkit import PromptSession
+    from prompt_toolkit.output import create_output
+
+    session: PromptSession[str] = PromptSession(output=create_output(stdout=sys.stderr))
+    asked = printable(f"Approve {plural(len(found), 'difference')} of {name!r}? [y/N] ")
+    try:
+        said = await session.prompt_async(asked, handle_sigint=False)
+    except EOFError:
+        return False
+    return said.strip().lower() in {"y", "yes"}

@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NoReturn
+from typing import IO, TYPE_CHECKING, Any, NoReturn, cast
 
 from agentkit.cli._exit import Exit, exit_of_error
 from agentkit.errors import AgentkitError
@@ -18,7 +18,7 @@ _PIPE_WIDTH = 400
 
 def is_plain() -> bool:
     """Return whether stderr gets bare lines: it is no terminal, or colour is not wanted."""
-    return _unstyled() or not sys.stderr.isatty()
+    return _unstyled() or sys.stderr is None or not sys.stderr.isatty()
 
 
 def _unstyled() -> bool:
@@ -38,8 +38,12 @@ def stdout_console() -> "Console":
     from rich.console import Console
 
     # In a pipe nothing is cut: whoever reads it has lines of any length.
-    width = None if sys.stdout.isatty() else _PIPE_WIDTH
-    console = Console(highlight=False, width=width, color_system=None if _unstyled() else "auto")
+    stdout = _Stdout()
+    width = None if stdout.isatty() else _PIPE_WIDTH
+    colours = None if _unstyled() else "auto"
+    console = Console(
+        file=cast("IO[str]", stdout), highlight=False, width=width, color_system=colours
+    )
     console.on_broken_pipe = (
         _raise_broken_pipe  # rich itself would leave the program, out of a task
     )
@@ -54,10 +58,49 @@ def say(text: str = "", *, end: str = "\n") -> None:
     """Write to stdout, where the answer goes; a terminal is spared control characters."""
     from agentkit.trace.words import printable
 
-    safe = printable(text) if sys.stdout.isatty() else text
-    encoding = sys.stdout.encoding or "utf-8"
-    sys.stdout.write(safe.encode(encoding, "replace").decode(encoding) + end)
-    sys.stdout.flush()
+    stdout = _Stdout()
+    safe = printable(text) if stdout.isatty() else text
+    encoding = stdout.encoding or "utf-8"
+    stdout.write(safe.encode(encoding, "replace").decode(encoding) + end)
+    stdout.flush()
+
+
+class _StdoutError(Exception):
+    """Stdout does not take what is written: it is closed, or its disk is full."""
+
+
+class _Stdout:
+    """Stdout as it is now; a write that fails says that it was one.
+
+    Raises:
+        _StdoutError: it is closed.
+    """
+
+    def __init__(self) -> None:
+        if sys.stdout is None:  # `>&-` starts a program without one
+            raise _StdoutError("it is closed")
+        self._stream = sys.stdout
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        with _blaming_stdout():
+            return self._stream.write(text)
+
+    def flush(self) -> None:
+        with _blaming_stdout():
+            self._stream.flush()
+
+
+@contextmanager
+def _blaming_stdout() -> Generator[None]:
+    try:
+        yield
+    except BrokenPipeError:  # whoever reads has had enough, which is no trouble
+        raise
+    except OSError as error:
+        raise _StdoutError(error.strerror or str(error)) from error
 
 
 def say_apart(text: str) -> None:
@@ -71,9 +114,11 @@ def say_apart(text: str) -> None:
 
 
 def note(text: str) -> None:
-    """Write a line to stderr."""
+    """Write a line to stderr; to nobody where it is closed."""
     from agentkit.trace.words import printable
 
+    if sys.stderr is None:
+        return
     encoding = sys.stderr.encoding or "utf-8"
     sys.stderr.write(printable(text).encode(encoding, "replace").decode(encoding) + "\n")
     sys.stderr.flush()
@@ -120,6 +165,10 @@ def ending(
     except BrokenPipeError:
         silence_stdout()
         raise SystemExit(Exit.PIPE.value) from None
+    except _StdoutError as error:
+        silence_stdout()
+        note(f"✗ Nothing can be written to stdout: {error}.")
+        raise SystemExit(Exit.PIPE.value) from error
     except KeyboardInterrupt:
         note("✗ Interrupted.")
         raise SystemExit(Exit.INTERRUPTED.value) from None
@@ -140,6 +189,8 @@ def ending(
 
 def silence_stdout() -> None:
     """Make sure that nothing more is written to a pipe that nobody reads."""
+    if sys.stdout is None:
+        return
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)

@@ -31,8 +31,15 @@ class Diary:
         self._path = path
         self._redact = redact
         self._room = _FILE_BYTES
+        self._begun = path is None
         self._lines: deque[str] = deque(maxlen=_KEPT_LINES)
         self._open = b""
+
+    async def begin(self) -> None:
+        """Take away what the file holds of an earlier time; once, and before anything is added."""
+        path, begun, self._begun = self._path, self._begun, True
+        if path is not None and not begun:
+            await to_thread.run_sync(self._clear, path)
 
     async def add(self, chunk: bytes) -> None:
         """Take the next bytes; the file gets whole lines, for half a secret would not be found."""
@@ -41,7 +48,11 @@ class Diary:
         await self._take(ended)
 
     async def finish(self) -> None:
-        """Take the line that was begun as it is: nothing more will come."""
+        """Take the line that was begun as it is: nothing more will come.
+
+        Of a server that has said nothing, no file says otherwise.
+        """
+        await self.begin()
         rest, self._open = self._open, b""
         if rest:
             await self._take([rest])
@@ -59,6 +70,7 @@ class Diary:
     async def _take(self, ended: Sequence[bytes]) -> None:
         lines = [self._fit(line) for line in ended]
         self._keep(lines)
+        await self.begin()
         if lines and self._path is not None and self._room > 0:
             text = "".join(f"{line}\n" for line in lines)
             await to_thread.run_sync(self._write, self._path, text)
@@ -72,11 +84,8 @@ class Diary:
 
     def _write(self, path: Path, text: str) -> None:
         data = text.encode()[: self._room]
-        fresh = self._room == _FILE_BYTES
         self._room -= len(data)
         try:
-            if fresh:
-                _clear(path)
             # A server may say in clear what is secret in a way that we do not know.
             file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
             with open(file, "ab") as log:  # noqa: PTH123 - a descriptor has no path
@@ -84,9 +93,11 @@ class Diary:
         except OSError:  # a full disk must not end a server; the tail is still there
             self._room = 0
 
-
-def _clear(path: Path) -> None:
-    path.parent.parent.mkdir(parents=True, exist_ok=True)
-    path.parent.mkdir(mode=0o700, exist_ok=True)
-    path.parent.chmod(0o700)  # it may be older than this care
-    path.unlink(missing_ok=True)  # not emptied: a file of others would stay open to them
+    def _clear(self, path: Path) -> None:
+        try:
+            path.parent.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            path.parent.chmod(0o700)  # it may be older than this care
+            path.unlink(missing_ok=True)  # not emptied: a file of others would stay open to them
+        except OSError:
+            self._room = 0

@@ -56,7 +56,8 @@ def write_raw(path: Path, root: Mapping[str, Any]) -> None:
     Its mode stays; a new file is for its owner alone.
 
     Raises:
-        ConfigurationError: it cannot be written, or what is to be written cannot be read back.
+        ConfigurationError: it cannot be written, what is to be written cannot be read back, or it
+            would leave servers without effect.
     """
     place = path.resolve()  # a link stays a link
     try:
@@ -87,8 +88,21 @@ def _replace(place: Path, text: str) -> None:
 
 def _check(new: Path, place: Path) -> None:
     try:
+        if place.exists():
+            _check_shape(read_object(place), read_object(new), place)
         read_config(new, {})
     except ConfigurationError as error:
         raise ConfigurationError(
             str(error).replace(str(new), str(place)), hint=error.hint
         ) from error
+
+
+def _check_shape(old: Mapping[str, Any], new: Mapping[str, Any], place: Path) -> None:
+    """Refuse a new server whose name is that of the place for servers."""
+    key = root_key(new)
+    lost = old.keys() & new.keys() - {"$schema"}
+    if key is not None and root_key(old) is None and lost:
+        raise ConfigurationError(
+            f"{place}: a server cannot be called {key!r} here: all others would have no effect.",
+            hint='Choose another name, or put all of them into {"mcpServers": {...}}.',
+        )

@@ -25,8 +25,9 @@ _IDLE_SECONDS = 24 * 3600.0
 _HTTP_ERROR = 400
 _STREAM = "text/event-stream"
 _APART_SECONDS = 0.5
-# What the SDK logs, with tracebacks, is told to whoever asked: it needs no place on the terminal.
-logging.getLogger("mcp").addHandler(logging.NullHandler())
+# What the SDK logs is told to whoever asked: it has no place on a terminal where nobody set up logs.
+for _name in ("mcp", "client"):  # the second is what its session calls itself
+    logging.getLogger(_name).addHandler(logging.NullHandler())
 
 STAND_INS = frozenset({"Not Found", "Session terminated", "Server returned an error response"})
 """What the SDK says in place of a status."""

@@ -1,6 +1,8 @@
 """From a configured command to an argument vector that can be started."""
 
+import json
 import os
+import shlex
 import shutil
 import sys
 import sysconfig
@@ -98,13 +100,26 @@ def _program(config: ServerConfig, search: str) -> str:
         where = "it is not a program that can be run"
     else:
         found = shutil.which(command, path=os.pathsep.join((_scripts(), search)))
-        where = f"looked in {_scripts()} and in PATH={search!r}"
+        count = len(list(filter(None, search.split(os.pathsep))))
+        where = f"looked in {_scripts()} and in PATH ({count} folder{'' if count == 1 else 's'})"
     if found is None:
         raise McpServerError(
             f"its command {config.redact(command)!r} was not found: {where}.",
-            hint=_HINTS.get(Path(command).stem, f"Install {command!r}, or correct 'command'."),
+            hint=config.redact(_advice(command)),
         )
     return found
+
+
+def _advice(command: str) -> str:
+    """Return what to do about a command that is not there."""
+    try:
+        first, *rest = shlex.split(command)
+    except ValueError:  # a quotation without end, or no word at all
+        first, rest = command, []
+    if rest:
+        args = json.dumps(rest, ensure_ascii=False)
+        return f'Arguments go into \'args\': "command": {json.dumps(first)}, "args": {args}.'
+    return _HINTS.get(Path(command).stem, f"Install {command!r}, or correct 'command'.")
 
 
 def _limited(argv: tuple[str, ...], memory: int | None) -> tuple[str, ...]:

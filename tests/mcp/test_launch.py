@@ -6,10 +6,12 @@ import sys
 import sysconfig
 from pathlib import Path
 
+import anyio
 import pytest
 
 from agentkit.errors import McpServerError
 from agentkit.mcp import McpConfig, ServerConfig, open_servers
+from agentkit.mcp._diary import Diary
 from agentkit.mcp._launch import MARK, SESSION, plan_launch
 from agentkit.policies import Timeouts
 
@@ -51,9 +53,51 @@ def test_a_command_that_is_not_there_is_named_with_where_it_was_sought(
     command: str, hint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("agentkit.mcp._launch._scripts", lambda: str(tmp_path))
-    with pytest.raises(McpServerError, match=rf"'{command}' was not found: .*PATH='/nowhere'") as e:
+    with pytest.raises(
+        McpServerError, match=rf"'{command}' was not found: .* PATH \(1 folder\)"
+    ) as e:
         argv(command, path="/nowhere")
+    assert "/nowhere" not in str(e.value)
     assert hint in e.value.hint
+
+
+@pytest.mark.parametrize("folder", ["", "/nowhere/"])
+def test_arguments_within_the_command_are_said_to_belong_elsewhere(folder: str) -> None:
+    with pytest.raises(McpServerError) as caught:
+        argv(f"{folder}mcp-server-time --local-timezone 'Asia/Tokyo x'")
+    assert caught.value.hint == (
+        f'Arguments go into \'args\': "command": "{folder}mcp-server-time", '
+        '"args": ["--local-timezone", "Asia/Tokyo x"].'
+    )
+
+
+async def test_the_log_of_an_earlier_time_does_not_outlive_a_server_that_says_nothing(
+    tmp_path: Path,
+) -> None:
+    silent = ServerConfig(name="a", command=sys.executable, args=("-c", "pass"))
+    log = anyio.Path(tmp_path / "a.log")
+    await log.write_text("long ago\n", "utf-8")
+    async with open_servers(
+        McpConfig(servers=(silent,)), timeouts=Timeouts(), log_dir=tmp_path
+    ) as servers:
+        assert servers.states[0].status == "failed"
+    assert not await log.exists()
+
+
+async def test_a_log_that_others_could_read_is_replaced_by_one_that_they_cannot(
+    tmp_path: Path,
+) -> None:
+    path = anyio.Path(tmp_path / "logs" / "a.log")
+    await path.parent.mkdir()
+    await path.write_text("long ago\n", "utf-8")
+    await path.chmod(0o644)
+    diary = Diary(Path(path))
+    await diary.begin()
+    assert not await path.exists()
+    await diary.add(b"one\ntwo")
+    await diary.finish()
+    assert await path.read_text("utf-8") == "one\ntwo\n"
+    assert (await path.stat()).st_mode & 0o777 == 0o600
 
 
 def test_a_folder_that_is_not_there_is_named() -> None:
