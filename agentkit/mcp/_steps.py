@@ -18,7 +18,7 @@ from referencing import Registry
 from agentkit.mcp._text import weigh
 
 _MAX_STEPS = 20_000
-_MAX_CHECKED = 100_000
+_MAX_CHECKED = 200_000
 
 
 class _Keyword(Protocol):
