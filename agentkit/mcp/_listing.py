@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from agentkit.mcp._text import one_line
+from agentkit.mcp._text import one_line, weigh
 from agentkit.messages import Effect
 
 _MAX_TOOLS_A_PAGE = 1000
@@ -104,31 +104,13 @@ def _problem(tool: dict[str, Any], listing: Listing) -> str:
 
 def _overweight(shown: str, tool: dict[str, Any], listing: Listing) -> str:
     definition = [shown, *(tool[key] for key in _DEFINING if key in tool)]
-    weight = _weight(definition, _MOST_OF_A_TOOL)
+    weight = weigh(definition, _MOST_OF_A_TOOL)
     if weight > _MOST_OF_A_TOOL:
         return f"tool {shown} was left out: its definition is longer than {_MOST_OF_A_TOOL:,} bytes"
     if listing.weight + weight > _MOST_OF_ALL:
         return f"tool {shown} was left out: the list is longer than {_MOST_OF_ALL:,} bytes"
     listing.weight += weight
     return ""
-
-
-def _weight(value: object, most: int) -> int:
-    """Return about how long a value is as JSON; beyond `most` it is not looked at any further."""
-    total, waiting = 0, [value]
-    while waiting and total <= most:
-        one = waiting.pop()
-        total += 2
-        if isinstance(one, str):
-            total += len(one)
-        elif isinstance(one, dict):
-            for key, inner in cast("dict[str, Any]", one).items():
-                total += len(key)
-                waiting.append(inner)
-        elif isinstance(one, list):
-            waiting.extend(cast("list[Any]", one)[: most - total + 1])
-            total += max(0, len(cast("list[Any]", one)) - most)
-    return total
 
 
 def _needs_a_task(execution: object) -> bool:

@@ -5,17 +5,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from jsonschema import SchemaError
 from jsonschema.protocols import Validator
 
 from agentkit.mcp._config import ServerConfig
 from agentkit.mcp._listing import Listing, RawTool
 from agentkit.mcp._pins import Pins
 from agentkit.mcp._schema import UnusableSchemaError, compiled, mended
-from agentkit.mcp._text import clean, shorten
+from agentkit.mcp._text import clean, one_line, shorten
 from agentkit.messages import Effect
 
 _MAX_DESCRIPTION = 2000
+_MAX_READ = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +71,18 @@ def examine(config: ServerConfig, listing: Listing, pins: Pins | None) -> Offer:
         try:
             tools[raw.name] = _examined(raw, config)
         except UnusableSchemaError as error:
-            notes.append(f"tool {raw.name!r} was left out: {error}")
+            notes.append(_left_out(raw, str(error)))
+        except Exception as error:  # whatever it is, it costs this tool alone
+            notes.append(_left_out(raw, f"it cannot be used ({type(error).__name__})"))
     unknown = [name for name in config.include if name not in listing.tools]
     notes.extend(f"there is no tool {name!r} to include" for name in unknown)
     told = [[tool.name, tool.description, tool.parameters] for tool in tools.values()]
     chars = sum(len(json.dumps(one, ensure_ascii=False)) for one in told)
-    return Offer(tools, withheld, tuple(clean(note) for note in notes), chars)
+    return Offer(tools, withheld, tuple(one_line(note) for note in notes), chars)
+
+
+def _left_out(raw: RawTool, why: str) -> str:
+    return f"tool {one_line(raw.name, 100)!r} was left out: {why}"
 
 
 def _judged(
@@ -96,7 +102,7 @@ def _examined(raw: RawTool, config: ServerConfig) -> OfferedTool:
     parameters = mended(raw.input_schema)
     return OfferedTool(
         name=raw.name,
-        description=shorten(clean(raw.description).strip(), _MAX_DESCRIPTION),
+        description=shorten(clean(raw.description[:_MAX_READ]).strip(), _MAX_DESCRIPTION),
         parameters=parameters,
         validator=compiled(parameters),
         promised=_promised(raw.output_schema),
@@ -109,5 +115,5 @@ def _promised(schema: dict[str, Any] | None) -> Validator | None:
         return None
     try:
         return compiled(mended(schema))
-    except (UnusableSchemaError, SchemaError):
+    except Exception:
         return None  # it promises nothing that could be held against it

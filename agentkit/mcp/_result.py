@@ -2,8 +2,10 @@
 
 import json
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
+from anyio.lowlevel import checkpoint
 from jsonschema.protocols import Validator
 from mcp.types import (
     AudioContent,
@@ -16,15 +18,17 @@ from mcp.types import (
     TextContent,
     TextResourceContents,
 )
-from referencing.exceptions import Unresolvable
 
 from agentkit.errors import ToolError
 from agentkit.mcp._media import Media
-from agentkit.mcp._text import clean_long, one_line, shorten
+from agentkit.mcp._steps import errors_in
+from agentkit.mcp._text import clean_long, one_line, shorten, weigh
 
 _MOST_KEPT = 20
-_MAX_CHECKED = 100_000
-"""Longer structured content is not held to its schema: that would take the loop's time."""
+_AT_ONCE = 100_000
+"""Longer structured content is written piece by piece: others have their turn in between."""
+_PIECES = 2000
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 async def render(
@@ -48,12 +52,12 @@ async def render(
     text = await _text_of(result.content, media)
     structured: Any = result.structured_content
     if structured is not None and not any(isinstance(b, TextContent) for b in result.content):
-        shown = json.dumps(structured, ensure_ascii=False, separators=(",", ":"))
+        shown = await _written(structured)
         text = f"{shown}\n{text}" if text else shown
     text = await clean_long(text if limit is None else shorten(text, limit))
     if result.is_error:
         raise ToolError(text or "The tool failed and did not say why.")
-    broken = _broken_promise(structured, len(text), promised) if promised else ""
+    broken = _broken_promise(structured, promised) if promised else ""
     if broken:
         text += f"\n[the structured content does not fit the tool's own schema: {broken}]"
     return text or "(the tool gave an empty result)"
@@ -81,16 +85,23 @@ async def _text_of(blocks: Sequence[ContentBlock], media: Media | None) -> str:
     return "\n".join(part for part in parts if part)
 
 
-def _broken_promise(structured: Any, size: int, promised: Validator) -> str:
+async def _written(value: Any) -> str:
+    """Return a value as JSON; a thread would not help, the encoder lets no other one run."""
+    if weigh(value, _AT_ONCE) <= _AT_ONCE:
+        return _ENCODER.encode(value)
+    parts: list[str] = []
+    pieces = _ENCODER.iterencode(value)
+    while part := "".join(islice(pieces, _PIECES)):
+        parts.append(part)
+        await checkpoint()
+    return "".join(parts)
+
+
+def _broken_promise(structured: Any, promised: Validator) -> str:
     if structured is None:
         return "there is none"
-    if size > _MAX_CHECKED:
-        return ""
-    try:
-        found = next(iter(promised.iter_errors(structured)), None)
-    except (Unresolvable, RecursionError):
-        return "the schema cannot be followed"
-    return one_line(found.message, 200) if found else ""
+    found = errors_in(structured, promised)
+    return one_line(found[0].message, 200) if found else ""
 
 
 async def _part(block: ContentBlock, media: Media | None) -> str:

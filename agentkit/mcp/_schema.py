@@ -1,28 +1,39 @@
-"""JSON schemas that servers wrote: mended where they are nearly right, refused where they are not."""
+"""JSON schemas that servers wrote: mended where they are nearly right, refused where they are not.
 
+Whatever draft a schema is of, it becomes one of draft 2020-12, of known keywords only. All that is
+done here takes time in proportion to its size, and its size has a limit.
+"""
+
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
+from urllib.parse import unquote
 
-from jsonschema import SchemaError
 from jsonschema.protocols import Validator
-from jsonschema.validators import Draft202012Validator, validator_for
-from referencing import Registry
 
-from agentkit.mcp._text import one_line
+from agentkit.mcp._steps import bounded
+from agentkit.mcp._text import clean, hides, one_line, weigh
 
-_MAX_DEPTH = 64
+_MAX_CHARS = 64_000
 _MAX_NODES = 20_000
+_MAX_DEPTH = 64
+_MAX_JSON_DEPTH = 160
+_MAX_EXPANDED = 10_000
 _MAX_DESCRIPTION = 1000
 
 _MAPS = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
 _ONE = frozenset(
     {
         *("additionalProperties", "unevaluatedProperties", "propertyNames", "contains", "not"),
-        *("additionalItems", "unevaluatedItems", "if", "then", "else"),
+        *("items", "unevaluatedItems", "if", "then", "else", "contentSchema"),
     }
 )
 _MANY = frozenset({"anyOf", "oneOf", "allOf", "prefixItems"})
-_PROSE = frozenset({"description", "title", "$comment"})
-_CLOSING = ("additionalProperties", "unevaluatedProperties")
+_TYPES = frozenset({"array", "boolean", "integer", "null", "number", "object", "string"})
+_BOUNDS = {"exclusiveMinimum": "minimum", "exclusiveMaximum": "maximum"}
+_ANYTHING = frozenset({"default", "const"})
+_LEFT_OUT = object()
 
 
 class UnusableSchemaError(Exception):
@@ -38,108 +49,276 @@ def mended(schema: dict[str, Any]) -> dict[str, Any]:
     Raises:
         UnusableSchemaError: it is not meant for an object, too large, or no schema at all.
     """
-    kind = schema.get("type")
-    if kind not in {None, "object"} if isinstance(kind, str | None) else "object" not in kind:
-        raise UnusableSchemaError(f"its arguments are of type {kind!r}, not an object")
-    result: dict[str, Any] = {"type": "object", "properties": {}, **_Mender(schema).schema(schema)}
+    _measure(schema)
+    kind: Any = schema.get("type")
+    kinds = cast("list[Any]", kind) if isinstance(kind, list) else [kind]
+    if kind is not None and "object" not in kinds:
+        raise UnusableSchemaError(
+            f"its arguments are of type {_shown(schema['type'])}, not an object"
+        )
+    mender = _Mender()
+    result: dict[str, Any] = {"type": "object", "properties": {}, **mender.schema(schema)}
     result["type"] = "object"
-    checker = validator_for(result, default=Draft202012Validator)
-    try:
-        checker.check_schema(result)
-    except SchemaError as error:
-        raise UnusableSchemaError(f"its schema is not valid: {one_line(error.message)}") from error
+    _hold_together(result, mender.made)
     return result
 
 
-def compiled(schema: dict[str, Any]) -> Validator:
-    """Return a validator of a mended schema, without the server's regular expressions.
+def _measure(schema: dict[str, Any]) -> None:
+    """Refuse what is too large before anything is done with it; each JSON value counts."""
+    if weigh(schema, _MAX_CHARS) > _MAX_CHARS:
+        raise UnusableSchemaError("its schema is too large")
+    level: list[Any] = [schema]
+    nodes = 0
+    for _ in range(_MAX_JSON_DEPTH):
+        nodes += len(level)
+        if nodes > _MAX_NODES:
+            raise UnusableSchemaError("its schema is too large")
+        if any(isinstance(one, float) and not math.isfinite(one) for one in level):
+            raise UnusableSchemaError("its schema holds a number that JSON does not know")
+        level = [item for one in level for item in _members(one)]
+        if not level:
+            return
+    raise UnusableSchemaError("its schema is too large: it is nested too deeply")
 
-    A hostile one can take for ever, and no clock runs while it does. The server checks them.
-    """
-    checker = validator_for(schema, default=Draft202012Validator)
-    return checker(_without_patterns(schema), registry=Registry())
+
+def _members(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return list(cast("dict[str, Any]", value).values())
+    return cast("list[Any]", value) if isinstance(value, list) else []
 
 
 class _Mender:
-    """Walks a schema by its keywords: a property may well be called `required`."""
+    """Walks a schema by its keywords: a property may well be called `required`.
 
-    def __init__(self, root: dict[str, Any]) -> None:
-        self._root = root
-        self._nodes = 0
+    Attributes:
+        made: each schema that was made, by its identity; nothing else may be referred to.
+    """
+
+    def __init__(self) -> None:
+        self.made: dict[int, dict[str, Any]] = {}
 
     def schema(self, value: object, depth: int = 0) -> Any:
-        self._nodes += 1
-        if depth > _MAX_DEPTH or self._nodes > _MAX_NODES:
-            raise UnusableSchemaError("its schema is too large")
+        if depth > _MAX_DEPTH:
+            raise UnusableSchemaError("its schema is too large: it is nested too deeply")
         if isinstance(value, bool):
             return value
-        if not isinstance(value, dict):
-            return {}
-        found = cast("dict[str, Any]", value)
-        reference = found.get("$ref")
-        if reference is not None and not self._resolves(reference):
-            found = {key: item for key, item in found.items() if key != "$ref"}
-        return {
-            key: self._keyword(key, item, depth + 1)
-            for key, item in found.items()
-            if _has_the_right_shape(key, item)
-        }
+        result: dict[str, Any] = {}
+        found = _in_new_words(cast("dict[str, Any]", value)) if isinstance(value, dict) else {}
+        for key, item in found.items():
+            kept = _LEFT_OUT
+            if item is not None or key in _ANYTHING:
+                kept = self._keyword(key, item, depth + 1)
+            if kept is not _LEFT_OUT:
+                result[key] = kept
+        self.made[id(result)] = result
+        return result
 
     def _keyword(self, key: str, value: Any, depth: int) -> Any:
         if key in _MAPS:
-            named = cast("dict[str, Any]", value)
-            return {name: self.schema(item, depth) for name, item in named.items()}
-        if key in _MANY or (key == "items" and isinstance(value, list)):
+            return self._map(value, depth) if isinstance(value, dict) else _LEFT_OUT
+        if key in _MANY:
+            if not isinstance(value, list) or not value:
+                return _LEFT_OUT
             return [self.schema(item, depth) for item in cast("list[Any]", value)]
-        if key in _ONE or key == "items":
-            return self.schema(value, depth)
-        if key == "required":
-            names = (name for name in cast("list[Any]", value) if isinstance(name, str))
-            return list(dict.fromkeys(names))
-        return one_line(value, _MAX_DESCRIPTION) if key in _PROSE else value
+        return self.schema(value, depth) if key in _ONE else _PLAIN[key](key, value)
 
-    def _resolves(self, reference: object) -> bool:
-        if not isinstance(reference, str) or not reference.startswith("#"):
-            return False
-        node: Any = self._root
-        for part in reference[1:].split("/")[1:]:
-            name = part.replace("~1", "/").replace("~0", "~")
-            if not isinstance(node, dict) or name not in node:
-                return False
-            node = cast("dict[str, Any]", node)[name]
-        return reference == "#" or reference.startswith("#/")
+    def _map(self, value: Any, depth: int) -> dict[str, Any]:
+        named = cast("dict[str, Any]", value)
+        return {_exact(name): self.schema(item, depth) for name, item in named.items()}
 
 
-def _has_the_right_shape(key: str, value: object) -> bool:
-    if key in _MAPS:
-        return isinstance(value, dict)
-    if key in _MANY:
-        return isinstance(value, list) and value != []
-    if key == "required":
-        return isinstance(value, list)
-    if key in _PROSE:
-        return isinstance(value, str)
-    return value is not None or key in {"default", "const"}
-
-
-def _without_patterns(schema: Any) -> Any:
-    if not isinstance(schema, dict):
-        return schema
-    found = cast("dict[str, Any]", schema)
-    result: dict[str, Any] = {}
-    for key, value in found.items():
-        if key in {"pattern", "patternProperties"}:
-            continue
-        if "patternProperties" in found and key in _CLOSING:
-            continue  # what the patterns would have allowed must not be refused
-        result[key] = _descend(key, value)
+def _in_new_words(found: dict[str, Any]) -> dict[str, Any]:
+    """Return the known keywords, with what older drafts said otherwise as 2020-12 says it."""
+    result = {key: value for key, value in found.items() if key in _KNOWN}
+    if isinstance(found.get("items"), list):
+        result["prefixItems"] = result.pop("items")
+        if "additionalItems" in found:
+            result["items"] = found["additionalItems"]
+    for closed, bound in _BOUNDS.items():
+        if isinstance(result.get(closed), bool) and result.pop(closed) and bound in result:
+            result[closed] = result.pop(bound)
+    depending = found.get("dependencies")
+    if isinstance(depending, dict):
+        named = cast("dict[str, Any]", depending)
+        lists: dict[str, Any] = {
+            name: item for name, item in named.items() if isinstance(item, list)
+        }
+        others = {name: item for name, item in named.items() if name not in lists}
+        result |= {"dependentRequired": lists} if lists else {}
+        result |= {"dependentSchemas": others} if others else {}
     return result
 
 
-def _descend(key: str, value: Any) -> Any:
-    if key in _MAPS:
+def _shown(value: object) -> str:
+    return repr(one_line(value, 60)) if isinstance(value, str) else one_line(json.dumps(value), 60)
+
+
+def _refuse(key: str, value: object) -> UnusableSchemaError:
+    return UnusableSchemaError(f"its schema is not valid: {key} is {_shown(value)}")
+
+
+def _exact(value: Any) -> Any:
+    """Return what a call repeats letter by letter; it cannot be cleaned."""
+    if isinstance(value, str) and hides(value):
+        raise UnusableSchemaError(f"its schema hides characters in {_shown(value)}")
+    for name in cast("dict[str, Any]", value) if isinstance(value, dict) else ():
+        _exact(name)
+    for item in _members(value):
+        _exact(item)
+    return cast("Any", value)
+
+
+def _cleaned(value: Any) -> Any:
+    if isinstance(value, dict):
         named = cast("dict[str, Any]", value)
-        return {name: _without_patterns(item) for name, item in named.items()}
-    if key in _MANY or (key == "items" and isinstance(value, list)):
-        return [_without_patterns(item) for item in cast("list[Any]", value)]
-    return _without_patterns(value) if key in _ONE or key == "items" else value
+        return {clean(name): _cleaned(item) for name, item in named.items()}
+    if isinstance(value, list):
+        return [_cleaned(item) for item in cast("list[Any]", value)]
+    return clean(value) if isinstance(value, str) else value
+
+
+def _prose(_: str, value: Any) -> Any:
+    return one_line(value, _MAX_DESCRIPTION) if isinstance(value, str) else _LEFT_OUT
+
+
+def _word(_: str, value: Any) -> Any:
+    return value if isinstance(value, str) and not hides(value) else _LEFT_OUT
+
+
+def _flag(_: str, value: Any) -> Any:
+    return value if isinstance(value, bool) else _LEFT_OUT
+
+
+def _number(key: str, value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise _refuse(key, value)
+    if key == "multipleOf" and value <= 0:
+        raise _refuse(key, value)
+    return value
+
+
+def _count(key: str, value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise _refuse(key, value)
+    if value < 0 or value != int(value):
+        raise _refuse(key, value)
+    return int(value)
+
+
+def _type(key: str, value: Any) -> Any:
+    kinds = cast("list[Any]", value) if isinstance(value, list) else [value]
+    wrong = [kind for kind in kinds if not isinstance(kind, str) or kind not in _TYPES]
+    if wrong or not kinds:
+        raise _refuse(key, wrong[0] if wrong else kinds)
+    return list(dict.fromkeys(kinds)) if isinstance(value, list) else value
+
+
+def _names(_: str, value: Any) -> Any:
+    if not isinstance(value, list):
+        return _LEFT_OUT
+    names = (name for name in cast("list[Any]", value) if isinstance(name, str))
+    return [_exact(name) for name in dict.fromkeys(names)]
+
+
+def _named_names(key: str, value: Any) -> Any:
+    if not isinstance(value, dict):
+        return _LEFT_OUT
+    named = cast("dict[str, Any]", value)
+    lists = {_exact(name): _names(key, item) for name, item in named.items()}
+    return {name: names for name, names in lists.items() if names is not _LEFT_OUT}
+
+
+def _choices(key: str, value: Any) -> Any:
+    if not isinstance(value, list):
+        raise _refuse(key, value)
+    return _exact(value)
+
+
+def _examples(_: str, value: Any) -> Any:
+    return _cleaned(value) if isinstance(value, list) else _LEFT_OUT
+
+
+_PLAIN: Mapping[str, Callable[[str, Any], Any]] = {
+    **dict.fromkeys(("description", "title", "$comment"), _prose),
+    **dict.fromkeys(("format", "pattern", "contentEncoding", "contentMediaType", "$ref"), _word),
+    **dict.fromkeys(("uniqueItems", "deprecated", "readOnly", "writeOnly"), _flag),
+    **dict.fromkeys(("multipleOf", "minimum", "maximum", *_BOUNDS), _number),
+    **dict.fromkeys(("minLength", "maxLength", "minItems", "maxItems"), _count),
+    **dict.fromkeys(("minProperties", "maxProperties", "minContains", "maxContains"), _count),
+    "type": _type,
+    "required": _names,
+    "dependentRequired": _named_names,
+    "enum": _choices,
+    "const": lambda _, value: _exact(value),
+    "default": lambda _, value: _cleaned(value),
+    "examples": _examples,
+}
+_KNOWN = frozenset({*_MAPS, *_ONE, *_MANY, *_PLAIN})
+
+
+def _hold_together(root: dict[str, Any], made: Mapping[int, dict[str, Any]]) -> None:
+    """Take references away that lead to no schema of this one; refuse those that multiply."""
+    schemas = {**made, id(root): root}
+    links: dict[int, Any] = {}
+    for node in schemas.values():
+        if "$ref" in node:
+            links[id(node)] = _target(root, node["$ref"])
+    for at, target in links.items():
+        if not isinstance(target, bool) and id(target) not in schemas:
+            del schemas[at]["$ref"]
+            links[at] = True
+    _expand(root, links)
+
+
+def _target(root: dict[str, Any], reference: str) -> Any:
+    if reference == "#":
+        return root
+    node: Any = root
+    if not reference.startswith("#/"):
+        return None
+    for part in unquote(reference[2:]).split("/"):
+        name = part.replace("~1", "/").replace("~0", "~")
+        if isinstance(node, dict):
+            node = cast("dict[str, Any]", node).get(name)
+        elif isinstance(node, list) and name.isdecimal() and len(name) < 6:
+            node = next(iter(cast("list[Any]", node)[int(name) :]), None)
+        else:
+            return None
+    return node
+
+
+def _expand(root: dict[str, Any], links: Mapping[int, Any]) -> None:
+    """Refuse a schema that would be far too large with each reference replaced by what it means.
+
+    What refers to itself counts once: how often it is followed depends on the data.
+    """
+    sizes: dict[int, int] = {}
+    rest: list[tuple[dict[str, Any], bool]] = [(root, False)]
+    while rest:
+        node, all_below_known = rest.pop()
+        if all_below_known:
+            sizes[id(node)] = 1 + sum(sizes[id(one)] for one in _below(node, links))
+            if sizes[id(node)] > _MAX_EXPANDED:
+                raise UnusableSchemaError("its schema is too large: its references multiply")
+        elif id(node) not in sizes:
+            sizes[id(node)] = 1
+            rest.append((node, True))
+            rest.extend((one, False) for one in _below(node, links))
+
+
+def _below(node: dict[str, Any], links: Mapping[int, Any]) -> Iterator[dict[str, Any]]:
+    found: list[Any] = [links.get(id(node))]
+    for key, value in node.items():
+        if key in _MAPS or key in _MANY:
+            found += _members(value)
+        elif key in _ONE:
+            found.append(value)
+    yield from (one for one in found if isinstance(one, dict))
+
+
+def compiled(schema: dict[str, Any]) -> Validator:
+    """Return a validator of a mended schema, to be used through `errors_in`.
+
+    It leaves out what could take for ever, such as regular expressions: the server checks them.
+    """
+    return bounded(schema)

@@ -1,18 +1,23 @@
 """What a server says, made fit to be shown: no control characters, no endless length."""
 
 import re
+from typing import cast
 
 from anyio.lowlevel import checkpoint
 
 _ESCAPE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?")
-# C0 and C1 but tab and newline, bidirectional marks and overrides, what has no width, byte order
-# mark, tags and the variation selectors that nothing needs, lone surrogates: a terminal, a reader
-# or an encoder would be fooled by them. Joiners stay: scripts and emoji need them.
+# C0 and C1 but tab and newline, bidirectional marks and overrides, what has no width or no ink
+# (fillers, the blank of braille, invisible signs of music and shorthand), byte order mark, tags
+# and the variation selectors that nothing needs, lone surrogates: a terminal, a reader or an
+# encoder would be fooled by them. Joiners and U+FE0F stay: scripts and emoji need them.
 _HIDDEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff"
-    "\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e0fff]"
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f"
+    "\u202a-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0e\ufeff\uffa0\ufff0-\ufffb\ud800-\udfff"
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
 _PIECE_CHARS = 250_000
+_HEADROOM = 8
+"""How many times as long as a line may be is gone through for it: much of it may vanish."""
 
 
 def clean(text: str) -> str:
@@ -23,7 +28,41 @@ def clean(text: str) -> str:
     """
     if text.isascii() and text.isprintable():
         return text
-    return _HIDDEN.sub("", _ESCAPE.sub("", text))
+    lines = text.replace("\u2028", "\n").replace("\u2029", "\n")
+    return _HIDDEN.sub("", _ESCAPE.sub("", lines))
+
+
+def hides(text: str) -> bool:
+    r"""Say whether `text` holds what `clean` would take away; a carriage return may stay.
+
+    >>> hides("a\u200bb"), hides("\r\n")
+    (True, False)
+    """
+    plain = text.replace("\r", "")
+    return clean(plain) != plain
+
+
+def weigh(value: object, most: int) -> int:
+    """Return about how long a JSON value is as text, counted until that is more than `most`.
+
+    >>> weigh({"a": [1, "two"]}, 100), weigh([0] * 1_000_000, 100) > 100
+    (16, True)
+    """
+    total = 0
+    rest: list[object] = [value]
+    while rest and total <= most:
+        one = rest.pop()
+        if isinstance(one, str):
+            total += len(one) + 2
+        elif isinstance(one, dict | list):
+            inner = cast("dict[str, object] | list[object]", one)
+            total += 2 + len(inner)
+            if total <= most:
+                rest.extend(inner)
+                rest.extend(inner.values() if isinstance(inner, dict) else ())
+        else:
+            total += 1 + one.bit_length() // 3 if isinstance(one, int) else 4
+    return total
 
 
 async def clean_long(text: str) -> str:
@@ -60,5 +99,7 @@ def one_line(text: str, limit: int = 300) -> str:
     >>> one_line("two\n  lines", 7)
     'two ...'
     """
-    line = " ".join(clean(text).split())
-    return line if len(line) <= limit else line[: limit - 3] + "..."
+    line = " ".join(clean(text[: limit * _HEADROOM]).split())
+    if len(line) <= limit and len(text) <= limit * _HEADROOM:
+        return line
+    return line[: limit - 3] + "..."

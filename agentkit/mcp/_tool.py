@@ -6,13 +6,13 @@ from typing import Any, cast
 
 from jsonschema.exceptions import ValidationError
 from jsonschema.protocols import Validator
-from referencing.exceptions import Unresolvable
 
 from agentkit.errors import ToolInputError
+from agentkit.mcp._steps import errors_in
 from agentkit.mcp._text import one_line
 from agentkit.messages import JsonObject, ToolSpec
 
-_PROSE = frozenset({"title", "description", "default", "examples", "$schema"})
+_PROSE = frozenset({"title", "description", "default", "examples"})
 _PLAIN_OBJECT = _PROSE | {"type", "properties", "required", "$defs", "additionalProperties"}
 _PLAIN_VALUE = _PROSE | {"type", "format"}  # nobody checks a format: the server knows what it means
 _TYPES: Mapping[str, tuple[type[Any], ...]] = {
@@ -23,6 +23,7 @@ _TYPES: Mapping[str, tuple[type[Any], ...]] = {
 }
 _MAX_ERRORS = 8
 _MAX_MESSAGE = 200
+_MAX_NAMES = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,16 +94,10 @@ class McpTool:
         """
         if self._obvious is not None and self._obvious.accepts(arguments):
             return arguments
-        try:
-            errors = [error for error, _ in zip(self._errors(arguments), range(_MAX_ERRORS))]  # noqa: B905 - the shorter one is meant
-        except (Unresolvable, RecursionError):  # a schema that leads nowhere: the server decides
-            return arguments
+        errors = errors_in(arguments, self._validator, _MAX_ERRORS)
         if errors:
             raise ToolInputError(_explain(self._spec, errors))
         return arguments
-
-    def _errors(self, arguments: JsonObject) -> Iterable[ValidationError]:
-        return self._validator.iter_errors(arguments)
 
     async def call(self, arguments: JsonObject) -> str:
         """Run the tool on its server.
@@ -118,10 +113,12 @@ def _explain(spec: ToolSpec, errors: Iterable[ValidationError]) -> str:
     lines.extend(f"- {_where(error)}{one_line(error.message, _MAX_MESSAGE)}" for error in errors)
     known: dict[str, Any] = spec.parameters.get("properties", {})
     required: list[str] = spec.parameters.get("required", [])
-    lines.append(
-        f"Arguments: {', '.join(known) or 'none'}; required: {', '.join(required) or 'none'}."
-    )
+    lines.append(f"Arguments: {_listed(known)}; required: {_listed(required)}.")
     return "\n".join(lines)
+
+
+def _listed(names: Iterable[str]) -> str:
+    return one_line(", ".join(names), _MAX_NAMES) or "none"
 
 
 def _where(error: ValidationError) -> str:

@@ -37,7 +37,7 @@ def written(folder: Path, name: str = "mcp_servers.json") -> Any:
 
 
 def test_servers_of_a_file_are_taken_over_and_work(cli: Cli, put: Put, empty_folder: Path) -> None:
-    good = {"type": "stdio", "command": sys.executable, "args": [str(EVIL), "good"]}
+    good = {"type": "stdio", "command": sys.executable, "args": [str(EVIL), "changing"]}
     put(".vscode/mcp.json", {"servers": {"good": good}})
     outcome = cli("mcp", "import", ".vscode/mcp.json")
     assert outcome.code == 0, outcome.stderr
