@@ -98,6 +98,18 @@ class ServerConfig:
         parts = urlsplit(self.url)
         return self.redact(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}")
 
+    @property
+    def identity(self) -> str:
+        r"""What makes it this server and no other: what is started and where, or the address.
+
+        >>> here = ServerConfig(name="a", command="node", args=("server.js",), cwd=Path("/srv"))
+        >>> here.identity
+        'node server.js\n/srv'
+        """
+        if self.url or self.cwd is None:
+            return self.target
+        return f"{self.target}\n{self.redact(str(self.cwd))}"
+
     def redact(self, text: str) -> str:
         """Return `text` with every secret of this server replaced."""
         for secret in self.secrets:

@@ -1,7 +1,13 @@
 """One entry of `mcp_servers.json`: its keys, their other names, their types."""
 
+import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from difflib import get_close_matches
+from functools import cache
+from importlib.resources import files
+from itertools import starmap
 from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar, cast
 from urllib.parse import urlsplit
@@ -9,7 +15,7 @@ from urllib.parse import urlsplit
 from agentkit.errors import ConfigurationError
 from agentkit.mcp._config import ServerConfig
 from agentkit.mcp._env_file import read_env_file
-from agentkit.mcp._environment import is_secret_name
+from agentkit.mcp._environment import as_address, is_secret_name, named_in_args, secrets_in
 from agentkit.mcp._oauth_config import OAuthConfig, read_oauth, unknown_in
 from agentkit.mcp._variables import SHORTEST_SECRET, UnsetVariableError, Variables
 
@@ -23,6 +29,22 @@ _TIME = re.compile(r"(\d+(?:\.\d+)?) ?(ms|s|m|h)")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _AMBIGUOUS_BELOW = 1000
 """A bare `timeout` is in milliseconds elsewhere; a small one was surely meant in seconds."""
+_LEAST_MESSAGE = 1024
+"""Not even the greeting of a server fits into fewer bytes."""
+_CLOSE = 0.75
+_RESTRICTING = frozenset(
+    (
+        *("approval", "disabled", "enabled", "pins", "required", "trusted"),
+        *("includeTools", "include", "allowedTools"),
+        *("excludeTools", "exclude", "disabledTools"),
+    )
+)
+"""Without one of these a server may do more than was meant."""
+_ELSEWHERE = {
+    **dict.fromkeys(("enabledtools", "allow", "allowlist"), "includeTools"),
+    **dict.fromkeys(("blockedtools", "deniedtools", "deny", "denylist"), "excludeTools"),
+}
+"""What other programs call the same thing."""
 
 
 class Entry:
@@ -55,6 +77,7 @@ class Entry:
         headers = self._texts("headers")
         oauth = self._oauth(url)
         args = tuple(self._expand("args", text) for text in self._list("args"))
+        self._hide(url, args, env)
         server = ServerConfig(
             name=self._name,
             command=command,
@@ -84,14 +107,25 @@ class Entry:
             roots=tuple(self._folder(self._expand("roots", text)) for text in self._list("roots")),
             max_memory_bytes=self._count("maxMemoryBytes"),
             max_result_chars=self._count("maxResultChars"),
-            max_message_bytes=self._count("maxMessageBytes")
+            max_message_bytes=self._count("maxMessageBytes", _LEAST_MESSAGE)
             or ServerConfig(name="").max_message_bytes,
             problem=self._problem,
             hint=self._hint,
             secrets=self._secrets(env, headers, oauth),
         )
-        unknown = [key for key in self._left if key not in _FOR_PEOPLE]
-        self.warnings.extend(f"server {self._name!r}: {key!r} has no effect." for key in unknown)
+        return self._checked(server)
+
+    def _checked(self, server: ServerConfig) -> ServerConfig:
+        """Say what has no effect; a server that may lack a restriction so is not to be used."""
+        for key in self._left:
+            if key in _FOR_PEOPLE:
+                continue
+            meant = _meant(key)
+            problem = f"{key!r} has no effect{_instead(key, meant)}"
+            if meant in _RESTRICTING and not (server.problem or server.disabled):
+                server = replace(server, problem=problem, hint=f"Correct {key!r}, or remove it.")
+            else:
+                self.warnings.append(f"server {self._name!r}: {problem}")
         return server
 
     def _target(self, cwd: Path | None) -> tuple[str, str]:
@@ -118,8 +152,7 @@ class Entry:
             return "sse"
         allowed = _HTTP if url else _STDIO
         if kind is not None and kind not in allowed and not self._problem:
-            known = (*allowed, "sse") if url else allowed
-            self._fail(f"'type' is {kind!r}", f"Leave it out, or write one of {', '.join(known)}.")
+            self._fail(*_wrong_type(kind, url))
         return "http" if url and kind is not None else ""
 
     def _check_url(self, url: str) -> None:
@@ -162,6 +195,12 @@ class Entry:
             for key in unknown_in(given or {})
         )
         return oauth
+
+    def _hide(self, url: str, args: Sequence[str], env: Mapping[str, str]) -> None:
+        """Remember what is secret by its name among the arguments, or by its shape anywhere."""
+        named = {value for name, value in named_in_args(args) if is_secret_name(name)}
+        texts = (url, *args, *starmap(as_address, env.items()))
+        self._variables.secrets |= named.union(*map(secrets_in, texts))
 
     def _secrets(
         self, env: dict[str, str], headers: dict[str, str], oauth: OAuthConfig | None
@@ -216,8 +255,13 @@ class Entry:
             self._fail(f"{keys[0]!r} must be more than 0", "Leave it out, or write a number.")
         return float(value)
 
-    def _count(self, key: str) -> int | None:
+    def _count(self, key: str, least: int = 1) -> int | None:
         value = self._number(key)
+        if value is not None and value < least > 1:
+            self._fail(
+                f"{key!r} is {value:g}, which is too few",
+                f"Leave it out, or write {least} at least.",
+            )
         return None if value is None else max(1, int(value))
 
     def _flag(self, key: str, *, default: bool = False) -> bool:
@@ -281,3 +325,45 @@ class Entry:
 
     def _fail(self, what: str, hint: str) -> NoReturn:
         raise ConfigurationError(f"{self._path.name}: {what}", hint=hint)
+
+
+def _wrong_type(kind: object, url: str) -> tuple[str, str]:
+    """Return what is wrong with a `type`, and how to mend it."""
+    if url:
+        known = ", ".join((*_HTTP, "sse"))
+        return f"'type' is {kind!r}", f"Leave it out, or write one of {known}."
+    return (
+        f"'type' is {kind!r}, and 'command' starts a program",
+        "Leave 'type' out; a server that runs already has a 'url' in place of 'command'.",
+    )
+
+
+def _meant(key: str) -> str:
+    """Return the key that is nearly `key`, or `key` itself if it is known; empty if none is.
+
+    >>> [_meant(key) for key in ("approvl", "exclude_tools", "enabledTools", "odd")]
+    ['approval', 'excludeTools', 'includeTools', '']
+    """
+    known = _known_keys()
+    plain = _plain(key)
+    if key in known.values() or plain in _ELSEWHERE:
+        return _ELSEWHERE.get(plain, key)
+    close = get_close_matches(plain, known, 1, _CLOSE)
+    return known[close[0]] if close else ""
+
+
+def _instead(key: str, meant: str) -> str:
+    if key == meant:
+        return " beside another key of the same meaning."
+    return f". Did you mean {meant!r}?" if meant else "."
+
+
+@cache
+def _known_keys() -> Mapping[str, str]:
+    """Return every key that the schema has for a server, by its letters alone."""
+    schema = files("agentkit.mcp").joinpath("mcp_servers.schema.json").read_text(encoding="utf-8")
+    return {_plain(key): key for key in json.loads(schema)["$defs"]["server"]["properties"]}
+
+
+def _plain(key: str) -> str:
+    return re.sub(r"[\W_]", "", key.lower())

@@ -1,6 +1,8 @@
 """Reads `mcp_servers.json`, in the shape that other MCP hosts share."""
 
+import re
 from collections.abc import Mapping
+from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, cast
@@ -13,6 +15,9 @@ from agentkit.mcp._variables import Variables
 
 _ROOTS = ("mcpServers", "servers")
 _SCHEMA = "$schema"
+_CLOSE = 0.8
+_TARGETS = frozenset({"command", "url", "httpUrl"})
+_NO_LETTER = re.compile(r"[^a-z]")
 
 
 def read_config(path: Path, environ: Mapping[str, str]) -> McpConfig:
@@ -63,6 +68,8 @@ def config_schema() -> str:
 
 def _config(root: Mapping[str, Any], path: Path, environ: Mapping[str, str]) -> McpConfig:
     key = root_key(root)
+    if key is None:
+        _check_names(path, root)
     found: Any = root if key is None else root[key]
     if not isinstance(found, dict):
         raise ConfigurationError(
@@ -78,6 +85,36 @@ def _config(root: Mapping[str, Any], path: Path, environ: Mapping[str, str]) -> 
     others = () if key is None else tuple(name for name in root if name not in {key, _SCHEMA})
     warnings.extend(f"{path.name}: {name!r} has no effect." for name in others)
     return McpConfig(servers=servers, warnings=tuple(warnings), path=path)
+
+
+def _check_names(path: Path, root: Mapping[str, Any]) -> None:
+    """Refuse a map of servers that would be taken for one server, since its key is misspelt.
+
+    Raises:
+        ConfigurationError: there is one.
+    """
+    for name, settings in root.items():
+        meant = _meant_root(name)
+        if meant and _holds_servers(settings):
+            raise ConfigurationError(
+                f"{path}: {name!r} holds servers, and is no name of one. Did you mean {meant!r}?",
+                hint=f"Write {meant!r} in place of {name!r}.",
+            )
+
+
+def _holds_servers(value: object) -> bool:
+    inner = cast("dict[str, object]", value).values() if isinstance(value, dict) else ()
+    return any(map(_is_server, inner))
+
+
+def _is_server(value: object) -> bool:
+    return isinstance(value, dict) and not _TARGETS.isdisjoint(cast("dict[str, object]", value))
+
+
+def _meant_root(name: str) -> str:
+    plain = {root.lower(): root for root in _ROOTS}
+    close = get_close_matches(_NO_LETTER.sub("", name.lower()), plain, 1, _CLOSE)
+    return plain[close[0]] if close else ""
 
 
 def _server(

@@ -3,11 +3,16 @@
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
 
-from agentkit.mcp._environment import is_secret_name
+from agentkit.mcp._environment import (
+    is_secret_name,
+    named_in_args,
+    password_of,
+    query_of,
+    secrets_in,
+)
 from agentkit.mcp._foreign_texts import Texts, upper_snake
 
 Kind: TypeAlias = Literal["claude", "vscode", "cursor", "gemini", "qwen-agent"]
@@ -24,8 +29,6 @@ _EDITORS = frozenset({"vscode", "cursor"})
 _UNIMPORTANT = frozenset({"gallery", "version", "extensionName"})
 _SHORTEST_TIMEOUT = 1000  # milliseconds; fewer were surely meant as seconds
 _WITH_SCHEME = re.compile(r"([A-Za-z]+ +)\S+")
-_OF_QUERY = re.compile(r"[?&]([^=&#]+)=([^&#]+)")
-_USER = re.compile(r"\w+://[^/@:]*:([^/@]+)@")
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,40 +217,44 @@ def _is_there(project: Path, text: object) -> bool:
 def _secrets_in_clear(name: str, entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield where a secret stands, and what to write instead."""
     for variable, value in _pairs(entry, "env"):
-        if is_secret_name(variable) and _is_clear(value):
+        if _is_secret(variable, value) or any(map(_is_clear, secrets_in(value))):
             yield f"env.{variable}", f"${{{variable}}}"
     for header, value in _pairs(entry, "headers"):
-        if _is_secret_header(header) and _is_clear(value):
-            found = _WITH_SCHEME.fullmatch(value)
-            what = "token" if found else header.removeprefix("X-")
-            yield (
-                f"headers.{header}",
-                f"{found[1] if found else ''}${{{upper_snake(f'{name} {what}')}}}",
-            )
-    yield from _in_url(name, entry.get("url"))
-    yield from _in_args(entry.get("args"))
+        if _is_secret(header, value):
+            yield f"headers.{header}", _with_reference(value, name, header.removeprefix("X-"))
+    url: object = entry.get("url")
+    if isinstance(url, str):
+        yield from _in_address(name, "url", url)
+    args: object = entry.get("args")
+    if isinstance(args, list):
+        yield from _in_args(name, [_or_empty(one) for one in cast("list[object]", args)])
 
 
-def _in_url(name: str, url: object) -> Iterator[tuple[str, str]]:
-    if not isinstance(url, str):
-        return
-    if (found := _USER.match(url)) and _is_clear(found[1]):
-        yield "url", f"${{{upper_snake(f'{name} password')}}}"
-    for key, value in _OF_QUERY.findall(url):
-        if (key == "key" or is_secret_name(key.replace("-", "_"))) and _is_clear(value):
-            yield "url", f"{key}=${{{upper_snake(f'{name} {key}')}}}"
+def _in_address(name: str, where: str, text: str) -> Iterator[tuple[str, str]]:
+    if _is_clear(password_of(text)):
+        yield where, f"${{{upper_snake(f'{name} password')}}}"
+    for key, value in query_of(text):
+        if _is_secret(key, value):
+            yield where, f"{key}=${{{upper_snake(f'{name} {key}')}}}"
 
 
-def _in_args(args: object) -> Iterator[tuple[str, str]]:
-    if not isinstance(args, list):
-        return
-    for one, after in pairwise([*cast("list[object]", args), ""]):
-        if not isinstance(one, str) or not one.startswith("-"):
-            continue
-        flag, equals, value = one.partition("=")
-        value = value if equals else after
-        if is_secret_name(flag.replace("-", "_")) and isinstance(value, str) and _is_clear(value):
-            yield f"args, at {flag},", f"${{{upper_snake(flag)}}}"
+def _in_args(name: str, args: Sequence[str]) -> Iterator[tuple[str, str]]:
+    for flag, value in named_in_args(args):
+        if _is_secret(flag, value):
+            yield f"args, at {flag},", _with_reference(value, "", flag)
+    for one in args:
+        yield from _in_address(name, "args", one)
+
+
+def _with_reference(value: str, server: str, what: str) -> str:
+    """Return what is written in place of a value, the words before a token as they are."""
+    found = _WITH_SCHEME.fullmatch(value)
+    what = "token" if found and server else what
+    return f"{found[1] if found else ''}${{{upper_snake(f'{server} {what}'.strip())}}}"
+
+
+def _or_empty(value: object) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def _pairs(entry: Mapping[str, Any], key: str) -> Sequence[tuple[str, str]]:
@@ -258,8 +265,8 @@ def _pairs(entry: Mapping[str, Any], key: str) -> Sequence[tuple[str, str]]:
     return [(name, value) for name, value in every if isinstance(value, str)]
 
 
-def _is_secret_header(header: str) -> bool:
-    return header.lower() == "cookie" or is_secret_name(header.replace("-", "_"))
+def _is_secret(name: str, value: str) -> bool:
+    return is_secret_name(name) and _is_clear(value)
 
 
 def _is_clear(value: str) -> bool:

@@ -43,7 +43,7 @@ def pins_of(folder: Path, config: ServerConfig) -> Path:
     It belongs to the name and to what is started or spoken to: another command under the same name
     is another server.
     """
-    digest = hashlib.sha256(config.target.encode("utf-8", "replace")).hexdigest()
+    digest = hashlib.sha256(config.identity.encode("utf-8", "replace")).hexdigest()
     return folder / f"{fit(config.name)}-{digest[:_DIGEST]}.json"
 
 

@@ -58,6 +58,7 @@ class Pipes:
         Raises:
             OSError: it cannot be started.
         """
+        await self.diary.begin()
         process = await _start(self.launch)
         to_server, outgoing = anyio.create_memory_object_stream[bytes](_OUTGOING)
         said_all = anyio.Event()

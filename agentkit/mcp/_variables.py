@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 
-from agentkit.mcp._environment import is_inherited
+from agentkit.mcp._environment import as_address, handed_on, is_inherited, secrets_in
 
 _REFERENCE = re.compile(r"\$\{([^}]*)\}")
 _CONTENT = re.compile(r"(?:env:)?(?P<name>[A-Za-z_]\w*)(?::-(?P<default>.*))?", re.DOTALL)
@@ -43,6 +43,12 @@ class Variables:
             return default
         if value is None:
             raise UnsetVariableError(f"the variable {content['name']} is not set")
-        if len(value) >= SHORTEST_SECRET and not is_inherited(content["name"]):
+        self.secrets |= secrets_in(as_address(content["name"], value))
+        if len(value) >= SHORTEST_SECRET and not _is_open(content["name"], value):
             self.secrets.add(value)
         return value
+
+
+def _is_open(name: str, value: str) -> bool:
+    """Say whether every server has the value anyway, as it is."""
+    return is_inherited(name) and handed_on(name, value) == value

@@ -64,7 +64,7 @@ def hostile(tmp_path: Path) -> Callable[..., ServerConfig]:
 def marked_processes(monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
     """Return what lists the processes that descend from the servers of this test."""
     mark = uuid4().hex
-    monkeypatch.setenv("XDG_TEST_MARK", mark)  # servers inherit what begins with XDG_
+    monkeypatch.setenv("LC_AGENTKIT_TEST_MARK", mark)  # servers inherit what begins with LC_
 
     def find() -> list[str]:
         entries = Path("/proc").iterdir()

@@ -116,6 +116,8 @@ def test_a_broken_file_is_refused_with_place_and_fix(
         ('"a": {"url": "ftp://h/x"}', "not an http or https address"),
         ('"a": {"url": "http://h/x", "type": "stdio"}', "'type' is 'stdio'"),
         ('"a": {"url": "http://h/mcp", "type": "ws"}', "'type' is 'ws'"),
+        ('"a": {"command": "x", "type": "sse"}', "'type' is 'sse', and 'command' starts a program"),
+        ('"a": {"command": "x", "maxMessageBytes": 1}', "'maxMessageBytes' is 1, which is too few"),
         ('"": {"command": "x"}', "a server needs a name"),
         ('"a": "x"', "must be an object"),
     ],
@@ -205,3 +207,102 @@ def test_how_a_server_is_spoken_to_is_told_or_seen(
 ) -> None:
     (server,) = read(tmp_path, f'{{"a": {{{entry}}}}}')
     assert (server.transport, server.problem) == (transport, "")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "meant"),
+    [
+        ("approvl", "always", "approval"),
+        ("Approval", "always", "approval"),
+        ("disable", True, "disabled"),
+        ("enable", False, "enabled"),
+        ("exclude_tools", ["pay"], "excludeTools"),
+        ("excluded", ["pay"], "exclude"),
+        ("disabled_tools", ["pay"], "disabledTools"),
+        ("denyList", ["pay"], "excludeTools"),
+        ("includeTool", ["look"], "includeTools"),
+        ("enabled_tools", ["look"], "includeTools"),
+        ("pin", "approved", "pins"),
+        ("require", True, "required"),
+        ("trust", False, "trusted"),
+    ],
+)
+def test_a_server_is_not_started_where_a_misspelt_key_was_to_restrict_it(
+    tmp_path: Path, key: str, value: object, meant: str
+) -> None:
+    config = read_all(tmp_path, json.dumps({"a": {"command": "x", key: value}}))
+    assert config.problems == (("a", f"{key!r} has no effect. Did you mean {meant!r}?"),)
+    assert config.servers[0].hint == f"Correct {key!r}, or remove it."
+    assert config.warnings == ()
+
+
+def test_of_two_keys_of_the_same_meaning_none_is_passed_over(tmp_path: Path) -> None:
+    text = '{"a": {"command": "x", "excludeTools": ["pay"], "disabledTools": ["send"]}}'
+    (server,) = read(tmp_path, text)
+    assert server.problem == "'disabledTools' has no effect beside another key of the same meaning."
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ('"prefx": true', "'prefx' has no effect. Did you mean 'prefix'?"),
+        ('"auto_approve": []', "'auto_approve' has no effect. Did you mean 'autoApprove'?"),
+        ('"odd": 1', "'odd' has no effect."),
+        ('"name": "x", "description": "y"', "'name' has no effect."),
+        ('"disabled": true, "approvl": 1', "'approvl' has no effect. Did you mean 'approval'?"),
+        ('"callSeconds": 1, "callTimeout": 2', "'callTimeout' has no effect beside another key"),
+    ],
+)
+def test_a_misspelt_key_that_restricts_nothing_is_said_with_what_was_meant(
+    tmp_path: Path, entry: str, said: str
+) -> None:
+    config = read_all(tmp_path, f'{{"a": {{"command": "x", {entry}}}}}')
+    assert config.problems == ()
+    (warning,) = config.warnings
+    assert said in warning
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("mcpserver", "mcpServers"),
+        ("mcp_servers", "mcpServers"),
+        ("MCPServers", "mcpServers"),
+        ("mcp.servers", "mcpServers"),
+        ("server", "servers"),
+    ],
+)
+@pytest.mark.parametrize("target", ['"command": "x"', '"url": "http://h/mcp"'])
+def test_a_misspelt_root_is_no_server(tmp_path: Path, name: str, meant: str, target: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"Did you mean '{meant}'") as caught:
+        read(tmp_path, f'{{"{name}": {{"time": {{{target}}}}}}}')
+    assert caught.value.hint == f"Write {meant!r} in place of {name!r}."
+
+
+def test_a_server_may_have_a_name_that_is_nearly_a_root(tmp_path: Path) -> None:
+    text = '{"server": {"command": "x", "env": {"A": "b"}}, "mcp-server": {"url": "http://h/mcp"}}'
+    config = read_all(tmp_path, text)
+    assert [server.name for server in config.servers] == ["server", "mcp-server"]
+    assert config.problems == ()
+
+
+def test_the_least_size_of_a_message_is_taken(tmp_path: Path) -> None:
+    (server,) = read(tmp_path, '{"a": {"command": "x", "maxMessageBytes": 1024}}')
+    assert (server.max_message_bytes, server.problem) == (1024, "")
+
+
+def test_the_same_program_in_two_folders_is_two_servers(tmp_path: Path) -> None:
+    node = {"command": "node", "args": ["server.js", "--token", "t0k3n-value"]}
+    servers = {name: {**node, "cwd": name} for name in ("one", "two")}
+    everywhere = {"three": node, "wiki": {"url": "http://h/mcp", "cwd": "one"}}
+    one, two, three, wiki = read(tmp_path, json.dumps({**servers, **everywhere}))
+    assert one.target == two.target == three.target == three.identity
+    assert len({server.identity for server in (one, two, three)}) == 3
+    assert str(tmp_path / "one") in one.identity
+    assert "t0k3n" not in one.identity
+    assert wiki.identity == wiki.target
+
+
+def test_a_folder_that_holds_a_secret_does_not_show_it(tmp_path: Path) -> None:
+    (server,) = read(tmp_path, '{"a": {"command": "x", "cwd": "/srv/${KEY}"}}')
+    assert server.identity == "x\n/srv/***"

@@ -319,6 +319,10 @@ def test_two_inputs_never_share_a_variable(desk: Desk) -> None:
         ({"args": ["--access-token=abc"]}, "better write ${ACCESS_TOKEN}"),
         ({"url": "http://h/mcp?a=1&key=abc"}, "better write key=${A_KEY}"),
         ({"url": "http://me:abc@h/mcp"}, "better write ${A_PASSWORD}"),
+        ({"args": ["-e", "GITHUB_PAT=abc"]}, "args, at GITHUB_PAT, holds"),
+        ({"args": ["-H", "Authorization: Bearer abc"]}, "better write Bearer ${AUTHORIZATION}"),
+        ({"args": ["postgres://me:abc@h/db"]}, "args holds a secret in clear"),
+        ({"env": {"DB_URL": "postgres://me:abc@h/db"}}, "env.DB_URL holds a secret in clear"),
         ({"headers": {"X-API-Key": "abc"}}, "better write ${A_API_KEY}"),
     ],
 )
@@ -337,6 +341,7 @@ def test_a_secret_in_clear_is_kept_and_said(
     [
         {"env": {"TOKEN": "${TOKEN}", "MAX_TOKENS": "4096", "PATH": "/bin"}},
         {"args": ["--token", "--verbose", "-e", "API_TOKEN", "plain", "--api-key"]},
+        {"args": ["-e", "TOKEN=${TOKEN}", "postgres://me:${PW}@h/db", "--no-auth", "x"]},
         {"args": list[str](), "env": dict[str, str](), "headers": dict[str, str]()},
         {"url": "http://h/mcp?key=${KEY}", "headers": {"Authorization": "Bearer ${KEY}"}},
     ],
