@@ -35,7 +35,7 @@ _SAID_BY_SDK = "SSE stream"
 """How the SDK's own transport begins what it says in a server's place."""
 
 _CANNOT_READ = "Failed to parse"
-_MOST_QUESTIONS = 16
+_MOST_QUESTIONS = 64
 _MOST_BLOCKS = 1000
 
 
