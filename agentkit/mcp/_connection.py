@@ -238,7 +238,7 @@ class Connection:
             try:
                 page = await client.list_tools(cursor=cursor)
             except MCPError as error:
-                if error.code == METHOD_NOT_FOUND and not self._refusals:
+                if error.code == METHOD_NOT_FOUND and error.message not in STAND_INS:
                     return  # a server of prompts and resources alone
                 raise
             cursor = page.next_cursor

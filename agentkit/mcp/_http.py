@@ -61,6 +61,11 @@ class Refusal:
         """Whether it says that the same will be taken later."""
         return self.status == _TOO_MANY or (self.status == _BUSY and self.seconds is not None)
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it says all by itself, whatever came with it."""
+        return bool(self.why) or self.status in _MEANINGS
+
     def explain(self) -> str:
         """Return what it means for who asked.
 

@@ -20,7 +20,7 @@ from agentkit.errors import (
 )
 from agentkit.mcp._config import ServerConfig
 from agentkit.mcp._connection import Connection
-from agentkit.mcp._http import Refusal, refusals
+from agentkit.mcp._http import STAND_INS, Refusal, refusals
 from agentkit.mcp._listing import Listing
 from agentkit.mcp._oauth_account import account_of
 from agentkit.mcp._offer import Offer, examine
@@ -193,7 +193,7 @@ class Server:
     async def _translated(
         self, error: MCPError, connection: Connection, refused: list[Refusal]
     ) -> ToolError:
-        if refused:
+        if refused and (refused[-1].is_plain or error.message in STAND_INS):
             return self._refused(refused[-1], connection)
         if error.code == CONNECTION_CLOSED and self.config.url and not connection.speaks_sse:
             return await self._cut_off(error, connection)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
 
 from agentkit.messages import JsonObject
-from agentkit.protocols import Tool
+from agentkit.protocols import ToolSource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,23 +111,8 @@ Answerer: TypeAlias = Callable[[Question], Awaitable[JsonObject | None]]
 its own limit."""
 
 
-class McpServers(Protocol):
+class McpServers(ToolSource, Protocol):
     """The servers of a session; what they offer may change while it goes on."""
-
-    @property
-    def version(self) -> int:
-        """Another number once the tools or what is missing have changed."""
-        ...
-
-    @property
-    def tools(self) -> Sequence[Tool]:
-        """Tools of all servers that are ready, in an order that is the same in each run."""
-        ...
-
-    @property
-    def missing(self) -> str:
-        """What a model should know is not there, in a few lines; empty if all is."""
-        ...
 
     @property
     def states(self) -> Sequence[ServerState]:

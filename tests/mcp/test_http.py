@@ -240,3 +240,19 @@ async def test_what_is_refused_for_now_says_when_to_come_again(opened: Opened) -
         with pytest.raises(ToolUnavailableError, match=r"HTTP 503.*asks to wait 3 s") as caught:
             await session.call("echo")
         assert caught.value.retry_after == 3.0
+
+
+async def test_what_a_server_says_beside_a_refusal_is_heard(opened: Opened) -> None:
+    async def odd(request: Request, message: dict[str, Any]) -> Response | None:
+        if message["method"] != "tools/call":
+            return None
+        error = {"code": -32602, "message": "the city has no name"}
+        answer = {"jsonrpc": "2.0", "id": message["id"], "error": error}
+        return JSONResponse(answer, status_code=400)
+
+    async with (
+        serving(by_hand(odd)) as url,
+        opened(ServerConfig(name="odd", url=url)) as session,
+    ):
+        with pytest.raises(ToolError, match="MCP server 'odd': the city has no name"):
+            await session.call("echo")

@@ -73,7 +73,7 @@ def start() -> StartProcess:
 def no_process_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Fail a test that leaves a process, be it a grandchild in a session of its own."""
     mark = uuid4().hex
-    monkeypatch.setenv("XDG_TEST_MARK", mark)  # MCP servers inherit what begins with XDG_
+    monkeypatch.setenv("LC_AGENTKIT_TEST_MARK", mark)  # MCP servers inherit what begins with XDG_
     yield
     others = [entry for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
     assert not [entry for entry in others if int(entry.name) != os.getpid() and _has(entry, mark)]
