@@ -9,7 +9,8 @@ from typing import Any
 
 from agentkit.cli._terminal import note, say
 from agentkit.errors import ConfigurationError, InvalidTaskError
-from agentkit.mcp import pins_of, read_config, read_raw, servers_of, write_raw
+from agentkit.mcp import forget_logins, pins_of, read_config, read_raw, servers_of, write_raw
+from agentkit.settings import Settings
 
 _URLS = ("http://", "https://")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
@@ -84,8 +85,8 @@ def add_server(file: Path, addition: Addition, *, replace: bool) -> None:
     note(f"To try: agentkit mcp test {addition.name}")
 
 
-def remove_server(file: Path, name: str, pins_dir: Path) -> None:
-    """Take a server out of the file, and forget what was approved of it.
+def remove_server(file: Path, name: str, settings: Settings) -> None:
+    """Take a server out of the file, and forget what was approved of it and its logins.
 
     Raises:
         InvalidTaskError: there is none of that name.
@@ -102,7 +103,9 @@ def remove_server(file: Path, name: str, pins_dir: Path) -> None:
     del servers[name]
     write_raw(file, root)
     if name in known:  # what is called like a key of the file has no effect, and was never pinned
-        pins_of(pins_dir, known[name]).unlink(missing_ok=True)
+        pins_of(settings.pins_dir, known[name]).unlink(missing_ok=True)
+        if known[name].url:
+            forget_logins(settings.oauth_dir, known[name].url)
     say(f"✓ {name}  taken out of {file}")
 
 

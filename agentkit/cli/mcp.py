@@ -97,12 +97,12 @@ def add(
 
 @app.command("remove")
 def remove(name: Name, file: File = None) -> None:
-    """Take a server out of mcp_servers.json, and forget what was approved of it."""
+    """Take a server out of mcp_servers.json; forget what was approved of it, and its logins."""
     with ending():
         from agentkit.cli._mcp_edit import remove_server
         from agentkit.settings import read_settings
 
-        remove_server(_target_file(file), name, read_settings().pins_dir)
+        remove_server(_target_file(file), name, read_settings())
 
 
 @app.command("trust")

@@ -70,7 +70,9 @@ def entry_of(
 
     rewritten = _REWRITE[kind](given, note)
     taken = _TAKEN | {"envFile"} if kind in _EDITORS else _TAKEN
-    left_out = [key for key in rewritten if key not in taken | _UNIMPORTANT]
+    left_out = [key for key in rewritten if key not in taken | _UNIMPORTANT | _LOGINS]
+    if not _LOGINS.isdisjoint(rewritten):
+        note(f'its login left out: write "auth": "oauth", then agentkit mcp login {name}.')
     if left_out:
         note(f"{', '.join(map(repr, left_out))} left out: agentkit has nothing like it.")
     entry = {key: value for key, value in rewritten.items() if key in taken}
@@ -82,6 +84,7 @@ def entry_of(
     return entry
 
 
+_LOGINS = frozenset({"auth", "oauth"})
 _Note: TypeAlias = Callable[[str], None]
 
 

@@ -165,7 +165,7 @@ async def test_servers_of_cursor_work_here(desk: Desk, program: dict[str, Any]) 
     assert local.env == {"A": "1", "ROOT": f"{desk.work}/a"}
     assert wiki.url == "https://wiki.example.org/mcp"
     assert foreign.notes == (
-        "server 'wiki': 'auth' left out: agentkit has nothing like it.",
+        'server \'wiki\': its login left out: write "auth": "oauth", then agentkit mcp login wiki.',
         (
             "server 'wiki': headers.Authorization holds a secret in clear; "
             "better write Bearer ${WIKI_TOKEN}."
