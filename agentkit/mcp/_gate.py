@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self, TypeAlias, cast
 
 import anyio
+from anyio.lowlevel import checkpoint
 from mcp.shared.dispatcher import coerce_request_id
 from mcp.shared.message import SessionMessage
 from mcp.types import (
@@ -35,7 +36,8 @@ _SAID_BY_SDK = "SSE stream"
 """How the SDK's own transport begins what it says in a server's place."""
 
 _CANNOT_READ = "Failed to parse"
-_MOST_QUESTIONS = 64
+_DROPPED_AT_ONCE = 100
+_MOST_QUESTIONS = 32
 _MOST_BLOCKS = 1000
 
 
@@ -180,6 +182,7 @@ class Incoming:
     def __init__(self, inner: Source, gate: Gate) -> None:
         self._inner = inner
         self._gate = gate
+        self._dropped = 0
 
     @property
     def last_context(self) -> Any:
@@ -191,6 +194,9 @@ class Incoming:
             item: SessionMessage | Exception = await self._inner.receive()
             if self._gate.passes(item):
                 return item
+            self._dropped += 1
+            if self._dropped % _DROPPED_AT_ONCE == 0:
+                await checkpoint()  # what is there already is read without a pause
 
     async def aclose(self) -> None:
         await self._inner.aclose()

@@ -251,7 +251,7 @@ class _MendedStream(httpx2.AsyncByteStream):
     async def __aiter__(self) -> AsyncIterator[bytes]:
         body = b"".join([chunk async for chunk in self._inner])
         if has_too_many_parts(body):
-            raise httpx2.StreamError("the answer is made of more than 50,000 parts")
+            raise httpx2.StreamError("the answer is made of more than 25,000 parts")
         yield mended_answer(body)
 
     async def aclose(self) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import anyio
 from anyio.abc import ByteReceiveStream, Process
+from anyio.lowlevel import checkpoint
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from mcp.shared.message import SessionMessage
 
@@ -22,6 +23,7 @@ from agentkit.mcp._process import stop_tree
 from agentkit.mcp._wire import from_oversized, parse_line
 
 _CHUNK_BYTES = 65_536
+_JUNK_AT_ONCE = 100
 _OUTGOING = 64
 """Messages that may wait for a server that does not read; a notice of cancellation needs room."""
 
@@ -114,6 +116,7 @@ class _FromServer:
         self._pipes = pipes
         self._splitter = LineSplitter(pipes.max_message_bytes)
         self._endless = max(_ENDLESS_BYTES, pipes.max_message_bytes)
+        self._lines: deque[bytes | Oversized] = deque()
         self._ready: deque[SessionMessage] = deque()
 
     async def receive(self) -> SessionMessage:
@@ -122,19 +125,28 @@ class _FromServer:
         Raises:
             anyio.EndOfStream: there will be no more.
         """
+        taken = 0
         while not self._ready:
-            try:
-                chunk = await self._stdout.receive(_CHUNK_BYTES)
-            except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
-                self._pipes.on_end()
-                raise anyio.EndOfStream from None
-            for line in self._splitter.feed(chunk):
-                self._take(line)
-            if self._splitter.pending > self._endless:
-                self._pipes.diary.note(b"[agentkit: a line without end; connection dropped]")
-                self._pipes.on_end()
-                raise anyio.EndOfStream
+            if self._lines:  # one at a time: a chunk may hold more than the loop has time for
+                self._take(self._lines.popleft())
+                taken += 1
+                if taken % _JUNK_AT_ONCE == 0:
+                    await checkpoint()
+            else:
+                await self._read()
         return self._ready.popleft()
+
+    async def _read(self) -> None:
+        try:
+            chunk = await self._stdout.receive(_CHUNK_BYTES)
+        except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
+            self._pipes.on_end()
+            raise anyio.EndOfStream from None
+        self._lines.extend(self._splitter.feed(chunk))
+        if self._splitter.pending > self._endless:
+            self._pipes.diary.note(b"[agentkit: a line without end; connection dropped]")
+            self._pipes.on_end()
+            raise anyio.EndOfStream
 
     def _take(self, line: bytes | Oversized) -> None:
         if isinstance(line, Oversized):

@@ -18,9 +18,9 @@ from agentkit.mcp._lines import Oversized
 
 Parsed: TypeAlias = list[JSONRPCMessage]
 
-_MOST_PARTS = 50_000
+_MOST_PARTS = 25_000
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\Z)', re.DOTALL)
-TOO_MANY_PARTS = "The answer has more than 50,000 parts; ask for less at once."
+TOO_MANY_PARTS = "The answer has more than 25,000 parts; ask for less at once."
 _LONGEST_MENDED = 1024 * 1024
 _LONGEST_BATCH = 100
 _BOM = b"\xef\xbb\xbf"

@@ -185,7 +185,7 @@ def interrogate(request_id: Any, arguments: dict[str, Any]) -> None:
 
 
 def blocks(request_id: Any, arguments: dict[str, Any]) -> None:
-    write(encode(request_id, {"content": [{"type": "text", "text": "x"}] * 45_000}) + b"\n")
+    write(encode(request_id, {"content": [{"type": "text", "text": "x"}] * 22_000}) + b"\n")
 
 
 def lists(request_id: Any, arguments: dict[str, Any]) -> None:
