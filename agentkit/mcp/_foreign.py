@@ -50,8 +50,8 @@ def known_files(kind: Kind, home: Path, cwd: Path) -> list[Path]:
 
     Qwen-Agent is told in the program that uses it, and keeps no file.
 
-    >>> [str(path) for path in known_files("cursor", Path("/home/me"), Path("/work"))]
-    ['/work/.cursor/mcp.json', '/home/me/.cursor/mcp.json']
+    >>> [str(path) for path in known_files("cursor", Path("/home/me"), Path("/project"))]
+    ['/project/.cursor/mcp.json', '/home/me/.cursor/mcp.json']
     """
     every = [*(cwd / file for file in _HERE[kind]), *(home / file for file in _AT_HOME[kind])]
     return list(dict.fromkeys(every))

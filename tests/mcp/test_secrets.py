@@ -39,7 +39,7 @@ def read(tmp_path: Path, **entry: Any) -> ServerConfig:
         *("GITHUB_PAT", "DB_PASS", "PGPASSWORD", "MYSQL_PWD", "SSH_PASSPHRASE", "KEY", "API_KEYS"),
         *("OPENAI_API_KEY", "apikey", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "TOKEN_2"),
         *("GITHUBTOKEN", "authToken", "SENTRY_DSN", "GOOGLE_CREDENTIALS", "NPM_CONFIG__AUTH"),
-        *("npm_config_//registry.npmjs.org/:_authToken", "SESSION_COOKIE", "PRIVATE_REPO"),
+        *("npm_config_//registry.example.org/:_authToken", "SESSION_COOKIE", "PRIVATE_REPO"),
         *("Authorization", "Cookie", "X-Api-Key", "Proxy-Authorization", "--api-key", "--pat"),
     ],
 )
