@@ -46,9 +46,11 @@ async def test_an_error_with_a_code_of_the_sdk_is_an_error_like_others(
 async def test_a_flood_costs_neither_time_nor_memory(
     opened: Opened, hostile: Hostile, tool: str, expected: str
 ) -> None:
-    async with opened(hostile(call_seconds=30)) as session, watched():
-        assert re.search(expected, await session.call(tool))
-        assert await session.call("echo", text="next") == "next"
+    async with opened(hostile(call_seconds=30)) as session:
+        assert re.search(expected, await session.call(tool))  # what is made once is made here
+        async with watched():
+            assert re.search(expected, await session.call(tool))
+            assert await session.call("echo", text="next") == "next"
 
 
 @pytest.mark.parametrize("tool", ["lists"])
