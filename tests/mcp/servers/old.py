@@ -59,9 +59,10 @@ class Unreliable:
 def main() -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
+        listener.listen()  # whoever reads the port may come before the server does
+        app = Unreliable(server.sse_app(sse_path="/mcp"))
         sys.stdout.write(f"{listener.getsockname()[1]}\n")
         sys.stdout.flush()
-        app = Unreliable(server.sse_app(sse_path="/mcp"))
         uvicorn.Server(uvicorn.Config(app, log_level="critical")).run([listener])
 
 
