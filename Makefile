@@ -10,7 +10,7 @@ TASK ?= What time is it in Tokyo, and what is 2 to the power of 100?
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 # make chaos: many runs while everything goes wrong.
-.PHONY: agent test test-sglang chaos check setup weights format lock bench clean
+.PHONY: agent test test-sglang chaos security check setup weights format lock bench clean
 
 agent: setup
 	@$(BIN)/agentkit run "$(TASK)"
@@ -36,6 +36,10 @@ SEEDS ?= 10
 SEED ?= 1
 chaos: setup
 	AGENTKIT_TEST_SEED=$(SEED) AGENTKIT_TEST_SEEDS=$(SEEDS) AGENTKIT_TEST_WRITE_FAULTS=1 $(BIN)/pytest -q -s tests/chaos
+
+# docs/security.md written anew from what the hostile programs and pages have come to.
+security: setup
+	AGENTKIT_TEST_WRITE_SECURITY=1 $(BIN)/pytest -q tests/sandbox/test_hostile_programs.py
 
 check: setup
 	$(BIN)/ruff format --check --quiet

@@ -22,6 +22,7 @@ AgentkitError
 └── ToolError                   an observation: the model reads it and goes on
     ├── ToolInputError          the arguments are wrong
     ├── UnknownToolError        no tool of that name
+    ├── SandboxUnavailableError nothing here holds the code as it was asked for: it was not run
     ├── ToolUnavailableError    it could not be reached, and has done nothing
     └── OutcomeUnknownError     it was lost on the way: nobody knows what it has done
         └── ToolTimeoutError    the tool took too long
@@ -168,6 +169,10 @@ class UnknownToolError(ToolError):
 
     def __init__(self, name: str, known: Iterable[str]) -> None:
         super().__init__(f"No tool named {name!r}. Known tools: {', '.join(known) or 'none'}.")
+
+
+class SandboxUnavailableError(ToolError):
+    """Nothing on this machine holds the code as it was asked for: it was not run."""
 
 
 class ToolUnavailableError(ToolError):

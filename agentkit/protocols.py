@@ -1,8 +1,10 @@
 """The seams: what the loop needs of a model, a tool and an observer, and nothing more."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from agentkit.events import Event
@@ -116,6 +118,8 @@ class CallContext:
         attempt: counts from 1.
         report: tells whoever watches how far the call is: how much is done, of how much in all
             (`None` where nobody knows), and in words. Never blocks.
+        keep_file: keeps a file that the call has made, by the name it had, for whoever started the
+            run, and returns its path; raises OSError. `None` where there is no place for it.
     """
 
     run_id: str
@@ -123,6 +127,7 @@ class CallContext:
     key: str
     attempt: int = 1
     report: Callable[[float, float | None, str], None] = lambda _done, _total, _text: None
+    keep_file: Callable[[bytes, str], Awaitable[Path]] | None = None
 
 
 CURRENT_CALL: ContextVar[CallContext | None] = ContextVar("agentkit call", default=None)
@@ -178,6 +183,15 @@ class ToolSource(Protocol):
     @property
     def missing(self) -> str:
         """What a model should know is not there, in a few lines; empty if all is."""
+        ...
+
+
+@runtime_checkable
+class SharedTool(Protocol):
+    """A tool that holds something for as long as a runtime is open, beyond single runs."""
+
+    def opened(self) -> AbstractAsyncContextManager[Tool]:
+        """Return a context whose tool is used in this one's place; leaving it lets go of all."""
         ...
 
 

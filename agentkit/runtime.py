@@ -2,7 +2,15 @@
 
 import os
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Generator,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -41,7 +49,7 @@ from agentkit.mcp import (
 )
 from agentkit.models import ModelPool, open_pool
 from agentkit.policies import PhasedThinking, Plan, Policy
-from agentkit.protocols import Approver, Model, Observer, Tool
+from agentkit.protocols import Approver, Model, Observer, SharedTool, Tool
 from agentkit.resilience import retrying
 from agentkit.settings import Settings, read_settings
 from agentkit.toolkit import RESERVED, Registry, builtin_tools
@@ -103,7 +111,7 @@ class Runtime:
         settings = settings or await to_thread.run_sync(read_settings)
         if engine is not None:
             settings = settings.model_copy(update={"engine": engine})
-        builtin = await to_thread.run_sync(builtin_tools, settings.tools)
+        builtin: Sequence[Tool] = await to_thread.run_sync(builtin_tools, settings.tools)
         config: McpConfig | None = None
         if with_mcp:
             config = await to_thread.run_sync(_server_config, settings, mcp_servers)
@@ -116,6 +124,7 @@ class Runtime:
                 observers = (*observers, spans)
             if model is None:
                 model = await _open_model(stack, settings, progress)
+            builtin = [await _opened(stack, tool) for tool in builtin]
             mcp: McpServers | None = None
             if config is not None:
                 mcp = await stack.enter_async_context(
@@ -130,7 +139,13 @@ class Runtime:
                         answerer=answerer,
                     )
                 )
-            yield cls(settings=settings, model=model, builtin=builtin, mcp=mcp, observers=observers)
+            yield cls(
+                settings=settings,
+                model=model,
+                builtin=tuple(builtin),
+                mcp=mcp,
+                observers=observers,
+            )
 
     @property
     def tools(self) -> tuple[Tool, ...]:
@@ -215,6 +230,11 @@ class Runtime:
             schema_share=self.settings.schema_share,
             call_in_loop=self.call_in_loop,
         )
+
+
+async def _opened(stack: AsyncExitStack, tool: Tool) -> Tool:
+    """Let a tool hold for the runtime's time what its runs share."""
+    return await stack.enter_async_context(tool.opened()) if isinstance(tool, SharedTool) else tool
 
 
 def _call(portal: BlockingPortal, job: Callable[[], Awaitable[Result]]) -> Result:

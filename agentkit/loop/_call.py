@@ -118,6 +118,7 @@ class _Attempts:
                 key=self._key,
                 attempt=self._number,
                 report=self._report,
+                keep_file=self._state.shelf.keep_file if self._state.shelf else None,
             )
         )
         return await self._item.tool.call(self._item.checked)

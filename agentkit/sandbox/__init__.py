@@ -1,12 +1,31 @@
-"""Runs model-written Python away from the host's own process.
+"""Runs model-written Python where it can do no harm, and says what that means here.
 
-The one level of isolation so far is "process": a process tree of its own with limits, watched
-and killed as a whole. It protects the host from accidents (endless loops, memory, floods of
-output, crashes), not from intent: code at this level can read what the user can read, connect
-where the user can connect and signal what the user can signal.
+Levels of isolation, each with all of the one before: "process" (a process tree of its own with
+limits, watched and killed as a whole: it holds accidents, not intent), "confined" (Landlock and
+seccomp), "namespaced" (bubblewrap). "auto" takes the strongest that holds on this machine, which
+is found out by trying to break it; nothing is run below the minimum.
 """
 
-from agentkit.sandbox._child import WorkerLimits
-from agentkit.sandbox._interpreter import Interpreter, Outcome
+from agentkit.sandbox._artifacts import MadeFile
+from agentkit.sandbox._interpreter import Interpreter, settle
+from agentkit.sandbox._levels import LEVELS, Isolation, Level
+from agentkit.sandbox._probe import Findings, probe
+from agentkit.sandbox._report import SandboxReport
+from agentkit.sandbox._session import Outcome
+from agentkit.sandbox._setup import WorkerLimits
+from agentkit.sandbox._spares import Spares
 
-__all__ = ["Interpreter", "Outcome", "WorkerLimits"]
+__all__ = [
+    "LEVELS",
+    "Findings",
+    "Interpreter",
+    "Isolation",
+    "Level",
+    "MadeFile",
+    "Outcome",
+    "SandboxReport",
+    "Spares",
+    "WorkerLimits",
+    "probe",
+    "settle",
+]

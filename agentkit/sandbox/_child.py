@@ -3,15 +3,12 @@
 import json
 import os
 import signal
-import site
 import socket
 import struct
 import subprocess
 import sys
 import tempfile
 from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 import anyio
@@ -20,6 +17,7 @@ from anyio import to_thread
 from agentkit.errors import ToolError
 from agentkit.messages import JsonObject
 from agentkit.sandbox._janitor import remove_folder
+from agentkit.sandbox._setup import Setup, environment, start_command
 
 FRAME_BYTES = 256 * 1024
 """Longest answer of a worker; a longer one is a forgery."""
@@ -30,31 +28,6 @@ START_SECONDS = 20.0
 STOP_SECONDS = 8.0
 """Patience with a janitor that ends its tree, which takes a few milliseconds."""
 
-_JANITOR = Path(__file__).with_name("_janitor.py")
-_KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "TZ")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerLimits:
-    """What the worker and its children may use.
-
-    Attributes:
-        memory_bytes: address space of each process (RLIMIT_AS), and resident memory of all of
-            them together, looked at ten times a second.
-        file_bytes: size of each file (RLIMIT_FSIZE).
-        open_files: of each process (RLIMIT_NOFILE).
-        processes: below the janitor, looked at ten times a second.
-        output_bytes: printed by one cell.
-        kept_bytes: of that, handed on; head and tail are kept.
-    """
-
-    memory_bytes: int = 2 << 30
-    file_bytes: int = 256 << 20
-    open_files: int = 256
-    processes: int = 64
-    output_bytes: int = 64 << 20
-    kept_bytes: int = 12_000
-
 
 class BrokenFrameError(Exception):
     """The worker's channel carries something that no worker sends."""
@@ -63,8 +36,8 @@ class BrokenFrameError(Exception):
 class Child:
     """One janitor with its worker. Opened by `start`, ended by `end`; used by one task at a time."""
 
-    def __init__(self, limits: WorkerLimits) -> None:
-        self._limits = limits
+    def __init__(self, setup: Setup) -> None:
+        self._setup = setup
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         self._life: socket.socket | None = None
@@ -72,6 +45,8 @@ class Child:
         self._reported = bytearray()
         self._worker = 0
         self._folder = ""
+        self._status = -1
+        self.folder = -1
         self.stdout = -1
         self.stderr = -1
         self.gone = False
@@ -93,7 +68,7 @@ class Child:
                 raise ConnectionError("its janitor has no worker")
         except OSError as error:
             raise ToolError(
-                f"The code interpreter cannot be started: {error!r}.",
+                f"The code interpreter cannot be started: {self._last_words() or repr(error)}",
                 hint=f"Check that {sys.executable} runs and {tempfile.gettempdir()} is writable.",
             ) from error
         raise ToolError(f"The code interpreter did not start within {START_SECONDS:.0f} s.")
@@ -104,19 +79,20 @@ class Child:
         self._life, life = socket.socketpair()
         self.stdout, stdout = os.pipe()
         self.stderr, stderr = os.pipe()
-        theirs = (control.detach(), life.detach(), stdout, stderr)
+        self._status, status = os.pipe()
+        theirs = (control.detach(), life.detach(), stdout, stderr, status)
         try:
-            for fd in (self.stdout, self.stderr):
+            for fd in (self.stdout, self.stderr, self._status):
                 os.set_blocking(fd, False)
             self._control.setblocking(False)
             self._life.setblocking(False)
             self._process = subprocess.Popen(  # noqa: S603 - our own program, no shell
-                [sys.executable, "-I", "-S", "-X", "utf8", str(_JANITOR), self._config(*theirs)],
+                start_command(self._setup, theirs),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
                 pass_fds=theirs,
-                env=_environment(),
+                env=environment(),
                 cwd="/",
                 start_new_session=True,  # Ctrl-C in the terminal is not for the worker
             )
@@ -124,26 +100,16 @@ class Child:
             for fd in theirs:
                 os.close(fd)
 
-    def _config(self, control: int, life: int, stdout: int, stderr: int) -> str:
-        limits = self._limits
-        config: JsonObject = {
-            "control": control,
-            "life": life,
-            "stdout": stdout,
-            "stderr": stderr,
-            "host": os.getpid(),
-            "parent": tempfile.gettempdir(),
-            "paths": _package_paths(),
-            "memory": limits.memory_bytes,
-            "processes": limits.processes,
-            "rlimits": {
-                "RLIMIT_AS": limits.memory_bytes,
-                "RLIMIT_FSIZE": limits.file_bytes,
-                "RLIMIT_NOFILE": limits.open_files,
-                "RLIMIT_CORE": 0,
-            },
-        }
-        return json.dumps(config)
+    def _last_words(self) -> str:
+        """Return what the program that was to start said before it ended; blocks for no time."""
+        if self._process is None or self._process.stderr is None:
+            return ""
+        fd = self._process.stderr.fileno()
+        os.set_blocking(fd, False)
+        with suppress(OSError):
+            said = os.read(fd, 4096).decode(errors="replace").strip()
+            return said.splitlines()[-1] if said else ""
+        return ""
 
     def tell(self, letters: bytes) -> None:
         """Send the janitor its letters; one that is gone needs no telling."""
@@ -215,7 +181,7 @@ class Child:
             OSError: it is gone.
         """
         while b"\n" not in self._reported:
-            if not await _receive_into(_opened(self._life), self._reported):
+            if not await self._receive_report():
                 raise ConnectionError("its janitor has ended")
         line, _, rest = self._reported.partition(b"\n")
         self._reported = rest
@@ -223,6 +189,25 @@ class Child:
         if "pid" in report:
             self._worker, self._folder = int(report["pid"]), str(report["folder"])
         return report
+
+    async def _receive_report(self) -> bool:
+        """Wait for more of what the janitor says; its first words come with its folder."""
+        life = _opened(self._life)
+        if self.folder >= 0:
+            return await _receive_into(life, self._reported)
+        await anyio.wait_readable(life)
+        try:
+            data, files, _flags, _address = socket.recv_fds(life, 65536, 4)
+        except OSError:
+            return False
+        for fd in files:
+            os.set_inheritable(fd, False)
+            if self.folder < 0:
+                self.folder = fd
+            else:
+                os.close(fd)
+        self._reported += data
+        return bool(data)
 
     async def end(self) -> None:
         """End the tree, remove its folder, close and reap; bounded, never raises."""
@@ -238,26 +223,34 @@ class Child:
         for channel in (self._control, self._life):
             if channel is not None:
                 channel.close()
-        for fd in (self.stdout, self.stderr):
+        if self._process is not None:
+            if self.by == "janitor" or not self.gone:
+                self._clear_after_janitor()
+            self._process.wait()
+            if self._process.stderr is not None:
+                self._process.stderr.close()
+        for fd in (self.stdout, self.stderr, self._status, self.folder):
             if fd >= 0:
                 os.close(fd)
-        self.stdout = self.stderr = -1
-        if self._process is None:
-            return
-        if self.by == "janitor" or not self.gone:
-            self._clear_after_janitor()
-        self._process.wait()
+        self.stdout = self.stderr = self._status = self.folder = -1
 
     def _clear_after_janitor(self) -> None:
         """Do what a killed or stuck janitor did not do; daemons in sessions of their own remain."""
-        process = self._process
-        if process is not None:
-            process.kill()
-        if self._worker:
+        if self._setup.level == "namespaced":
+            self._end_namespace()
+        elif self._worker:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._worker, signal.SIGKILL)
-        if self._folder:
+        if self._process is not None:
+            self._process.kill()
+        if self._folder and self._setup.level != "namespaced":
             remove_folder(self._folder)
+
+    def _end_namespace(self) -> None:
+        """Kill process 1 of the namespace, with which all of it ends."""
+        with suppress(OSError, ValueError, LookupError):  # bubblewrap ended before it had begun
+            status = json.loads(os.read(self._status, 4096).splitlines()[0])
+            os.kill(int(status["child-pid"]), signal.SIGKILL)
 
 
 def _parse(body: bytes) -> JsonObject:
@@ -288,19 +281,3 @@ def _opened(channel: socket.socket | None) -> socket.socket:
     if channel is None:
         raise ToolError("The code interpreter was not started.")
     return channel
-
-
-def _environment() -> dict[str, str]:
-    """Return what the worker inherits: nothing that could be a secret."""
-    kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
-    # Address space grows with the threads of a BLAS, and the worker's is limited.
-    threads = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "2")
-    return {"LANG": "C.UTF-8", **kept, **threads, "MPLBACKEND": "Agg"}
-
-
-def _package_paths() -> list[str]:
-    """Return where installed packages are, so that cells can import what the host has."""
-    folders = site.getsitepackages()
-    if site.ENABLE_USER_SITE:
-        folders.append(site.getusersitepackages())
-    return folders

@@ -1,75 +1,59 @@
-"""A Python session in a child process: its variables live until it is closed, or killed."""
+"""The interpreter that people hold: finds out what can hold the code here, and runs it there."""
 
-import os
-import signal
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from pathlib import Path
 
 import anyio
+from anyio import to_thread
 
-from agentkit.errors import ToolError
-from agentkit.sandbox._capture import Capture, clean
-from agentkit.sandbox._child import BrokenFrameError, Child, WorkerLimits
+from agentkit.errors import ConfigurationError, ToolError
+from agentkit.sandbox._kernel import landlock_version
+from agentkit.sandbox._levels import LEVELS, Isolation, Level, report_of
+from agentkit.sandbox._probe import choose_level
+from agentkit.sandbox._report import SandboxReport
+from agentkit.sandbox._session import Outcome, Session
+from agentkit.sandbox._setup import Setup, WorkerLimits
+from agentkit.sandbox._spares import Spares
 
-if TYPE_CHECKING:
-    from agentkit.messages import JsonObject
-
-GRACE_SECONDS = 0.5
-"""Between the interrupt, which keeps the variables, and the kill, which does not."""
-
-CLOSED_SECONDS = 2.0
-"""How long a worker may be seen alive after its channel closed."""
-
-DRAIN_BYTES = 1 << 20
-"""Read after a cell has ended: more than a pipe holds, less than a runaway thread writes."""
-
-VALUE_CHARS = 8_400
-"""Longest value or error that is believed; the worker shortens its own to less."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What became of one cell.
-
-    Attributes:
-        stdout: what it printed, shortened in the middle, without control sequences.
-        stderr: the same for standard error.
-        value: `repr` of its last expression, or of the variable its last line assigns.
-        name: that variable; empty for an expression.
-        error: the traceback of the cell, shortened.
-        timed_out: it ran out of time.
-        killed_by: why the process had to go: "time", "memory", "processes", "output", "protocol",
-            "exit 3", "SIGSEGV", "janitor", "host" (closed); empty if it is still there.
-        restarted: variables of earlier cells are lost, now (`killed_by`) or since the last cell.
-    """
-
-    stdout: str = ""
-    stderr: str = ""
-    value: str | None = None
-    name: str = ""
-    error: str = ""
-    timed_out: bool = False
-    killed_by: str = ""
-    restarted: bool = False
+FILE_BYTES = 10 << 20
+"""Longest file of the code that is read."""
 
 
 class Interpreter:
-    """A Python session at isolation level "process".
+    """A Python session whose variables live until it is closed, held by the strongest isolation.
 
-    The code runs in a process tree of its own, with an environment, a folder and limits of its
-    own, and is killed as a tree. It is *not* kept from reading the user's files, from the
-    network, or from signalling the user's other processes: do not run code you would not run.
-    Nothing is started before the first `run`.
+    Nothing is started before the first `run`. What is in force, and what it does not hold, is in
+    `report` from then on.
+
+    Args:
+        limits: what the code may use.
+        isolation: a level, or "auto" for the strongest that holds on this machine.
+        minimum: weakest level that "auto" may come to; below it nothing is run.
+        inputs: files and folders that the code finds, read-only, in `inputs/` under their names.
+        network: whether the code may reach the network.
+        spares: where started sessions are to be had.
     """
 
-    def __init__(self, limits: WorkerLimits | None = None) -> None:
+    def __init__(
+        self,
+        limits: WorkerLimits | None = None,
+        *,
+        isolation: Isolation = "auto",
+        minimum: Level = "confined",
+        inputs: Sequence[str | Path] = (),
+        network: bool = False,
+        spares: Spares | None = None,
+    ) -> None:
         self._limits = limits or WorkerLimits()
+        self._isolation: Isolation = isolation
+        self._minimum: Level = minimum
+        self._inputs = tuple(inputs)
+        self._network = network
+        self._spares = spares
+        self._session: Session | None = None
         self._lock = anyio.Lock()
-        self._child: Child | None = None
-        self._cells = 0
         self._closed = False
+        self.report: SandboxReport | None = None
 
     async def run(self, code: str, seconds: float) -> Outcome:
         """Run a cell for at most `seconds`; cells of several tasks run one after the other.
@@ -77,188 +61,89 @@ class Interpreter:
         A cell that is cancelled is interrupted like one that runs out of time.
 
         Raises:
+            SandboxUnavailableError: nothing on this machine holds the code as it was asked for.
+            ConfigurationError: two inputs have one name, or one does not exist.
             ToolError: the interpreter is closed, or cannot be started.
         """
-        async with self._lock:
-            lost = await self._end_if_dead()
-            child = await self._open()
-            self._cells += 1
-            cell = _Cell(child, self._cells, code, self._limits)
-            child.tell(b"B")
-            try:
-                with anyio.move_on_after(seconds) as scope:
-                    await cell.go_on()
-            finally:
-                killed_by = await self._settle(child, cell)
-            return cell.outcome(
-                timed_out=scope.cancelled_caught, killed_by=killed_by, restarted=lost
-            )
+        return await (await self._opened()).run(code, seconds)
+
+    async def read_file(self, name: str, most: int = FILE_BYTES) -> bytes:
+        """Return a file that the code has made; no link leads out of its folder.
+
+        Args:
+            name: relative to the session's folder.
+            most: bytes that are read at most.
+
+        Raises:
+            ToolError: there is no such file, or it is not read: no regular file, or too large.
+        """
+        if self._session is None:
+            raise ToolError("The code interpreter has no files: it is not running.")
+        return await self._session.read_file(name, most)
 
     async def aclose(self) -> None:
         """End the session and everything it started; a running cell ends as killed."""
         self._closed = True
-        if self._child is not None:
-            self._child.tell(b"K")  # so that a cell of another task lets go of the lock
-        with anyio.CancelScope(shield=True):
-            # Bounded: a running cell sees the end of its process at once.
-            async with self._lock:
-                await self._end()
+        if self._session is not None:
+            await self._session.aclose()
 
-    async def _open(self) -> Child:
-        if self._closed:
-            raise ToolError("The code interpreter is closed.")
-        if self._child is None:
-            self._child = Child(self._limits)  # reachable before it starts: a cancel may come
-            try:
-                await self._child.start()
-            except BaseException:
-                await self._end()
-                raise
-        return self._child
-
-    async def _end_if_dead(self) -> bool:
-        """Clear up a session that died between two cells; whether there was one."""
-        if self._child is None or not self._child.look():
-            return False
-        await self._end()
-        return True
-
-    async def _end(self) -> None:
-        if self._child is not None:
-            await self._child.end()
-            self._child = None
-
-    async def _settle(self, child: Child, cell: "_Cell") -> str:
-        """Leave no cell running: interrupt it, or end its session and say why."""
-        if cell.answered:
-            child.tell(b"E")
-            cell.drain()
-            return ""
-        reason = cell.reason() or "time"
-        if not child.gone and reason in ("time", "output"):
-            child.tell(b"I")
-            with anyio.move_on_after(GRACE_SECONDS, shield=True):
-                await cell.go_on()
-            if cell.answered:
-                child.tell(b"E")
-                cell.drain()
-                return ""
-            reason = cell.reason() or reason
-        with anyio.move_on_after(2 * GRACE_SECONDS, shield=True):
-            child.tell(b"K")
-            await child.wait_gone()
-        cell.drain()
-        await self._end()
-        return reason
+    async def _opened(self) -> Session:
+        async with self._lock:
+            if self._closed:
+                raise ToolError("The code interpreter is closed.")
+            if self._session is None:
+                setup, self.report = await settle(
+                    self._limits,
+                    isolation=self._isolation,
+                    minimum=self._minimum,
+                    inputs=await to_thread.run_sync(name_inputs, self._inputs),
+                    network=self._network,
+                )
+                spare = self._spares.take(setup) if self._spares is not None else None
+                self._session = spare or Session(setup)
+            return self._session
 
 
-class _Cell:
-    """One cell on its way through the worker."""
+async def settle(
+    limits: WorkerLimits,
+    *,
+    isolation: Isolation = "auto",
+    minimum: Level = "confined",
+    inputs: dict[str, str] | None = None,
+    network: bool = False,
+) -> tuple[Setup, SandboxReport]:
+    """Return how a session is to be held on this machine, and what that is worth.
 
-    def __init__(self, child: Child, number: int, code: str, limits: WorkerLimits) -> None:
-        self._child = child
-        self._number = number
-        self._frame: JsonObject | None = {"id": number, "code": code}
-        self._limits = limits
-        self._answer: JsonObject = {}
-        self._broken = ""
-        self._flooded = False
-        self._stdout = Capture(limits.kept_bytes)
-        self._stderr = Capture(limits.kept_bytes // 3)
-        self.answered = False
-
-    async def go_on(self) -> None:
-        """Read what comes until there is an answer, the process is gone, or it went too far."""
-        async with anyio.create_task_group() as tasks:
-
-            async def until(step: Callable[[], Awaitable[None]]) -> None:
-                await step()
-                tasks.cancel_scope.cancel()
-
-            tasks.start_soon(until, self._exchange)
-            tasks.start_soon(until, self._child.wait_gone)
-            tasks.start_soon(until, partial(self._pump, self._child.stdout, self._stdout))
-            tasks.start_soon(until, partial(self._pump, self._child.stderr, self._stderr))
-
-    async def _exchange(self) -> None:
-        if self._frame is not None:
-            frame, self._frame = self._frame, None
-            await self._child.send(frame)
-        try:
-            answer = await self._child.receive()
-        except BrokenFrameError as error:
-            self._broken = str(error)
-            return
-        if answer is None:
-            await anyio.sleep(CLOSED_SECONDS)  # cancelled as soon as the janitor says why
-            self._broken = "a closed channel"
-        elif answer.get("id") != self._number:
-            self._broken = "an answer to another cell"
-        else:
-            self._answer, self.answered = answer, True
-
-    async def _pump(self, fd: int, capture: Capture) -> None:
-        """Read one output until it is too much; returns only then."""
-        while True:
-            await anyio.wait_readable(fd)
-            data = _read(fd)
-            if data == b"":  # closed by everyone; the session ends or has ended
-                await anyio.sleep_forever()
-            capture.add(data or b"")
-            if capture.total > self._limits.output_bytes and not self._flooded:
-                self._flooded = True
-                return
-
-    def drain(self) -> None:
-        """Take what was printed before the end and not read yet."""
-        for fd, capture in ((self._child.stdout, self._stdout), (self._child.stderr, self._stderr)):
-            limit = capture.total + DRAIN_BYTES
-            while capture.total < limit and (data := _read(fd)):
-                capture.add(data)
-
-    def reason(self) -> str:
-        """Why the session cannot go on; empty if the cell only takes long."""
-        if self._child.gone:
-            return self._child.by or _describe(self._child.exit)
-        if self._broken:
-            return "protocol"
-        return "output" if self._flooded else ""
-
-    def outcome(self, *, timed_out: bool, killed_by: str, restarted: bool) -> Outcome:
-        """Put together what is known; texts of the worker are not believed to be short or clean."""
-        value, name, error = (self._text(key) for key in ("value", "name", "error"))
-        if self._flooded:
-            error = f"Stopped: it printed more than {self._limits.output_bytes} bytes."
-        return Outcome(
-            stdout=self._stdout.text(),
-            stderr=self._stderr.text(),
-            value=value,
-            name=name or "",
-            error=error or "",
-            timed_out=timed_out,
-            killed_by=killed_by,
-            restarted=restarted or bool(killed_by),
-        )
-
-    def _text(self, key: str) -> str | None:
-        text = self._answer.get(key)
-        return clean(text[:VALUE_CHARS]) if isinstance(text, str) else None
+    Raises:
+        SandboxUnavailableError: nothing here holds it as it was asked for.
+    """
+    wanted: Level | None = next((level for level in LEVELS if level == isolation), None)
+    level, bubblewrap = await choose_level(wanted, minimum if wanted is None else wanted)
+    setup = Setup(
+        level=level,
+        limits=limits,
+        inputs=inputs or {},
+        network=network,
+        bubblewrap=bubblewrap if level == "namespaced" else "",
+    )
+    landlock = landlock_version()
+    return setup, report_of(level, landlock=landlock, bubblewrap="bubblewrap", network=network)
 
 
-def _read(fd: int) -> bytes | None:
-    """Return what is there, `b""` at the end, `None` if there is nothing yet."""
-    try:
-        return os.read(fd, 65536)
-    except BlockingIOError:
-        return None
+def name_inputs(paths: Sequence[str | Path]) -> dict[str, str]:
+    """Return absolute paths by the name that the code finds them at; looks at the disk.
 
-
-def _describe(exit_code: int | None) -> str:
-    if exit_code is None:
-        return "unknown"
-    if exit_code >= 0:
-        return f"exit {exit_code}"
-    try:
-        return signal.Signals(-exit_code).name
-    except ValueError:  # a real-time signal has no name
-        return f"signal {-exit_code}"
+    Raises:
+        ConfigurationError: two have one name, or one does not exist.
+    """
+    found: dict[str, str] = {}
+    for path in paths:
+        real = Path(path).resolve()
+        if not real.exists():
+            raise ConfigurationError(
+                f"The input {str(path)!r} of the code interpreter is not there."
+            )
+        if real.name in found:
+            raise ConfigurationError(f"Two inputs of the code interpreter are named {real.name!r}.")
+        found[real.name] = str(real)
+    return found

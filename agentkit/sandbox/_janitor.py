@@ -6,7 +6,10 @@ orphans of the tree, so that a daemon with a session of its own is found as well
 
 The host writes single letters to the `life` socket: `B`/`E` when a cell begins or ends, `I` to
 interrupt it, `K` to end everything. The janitor writes two lines of JSON: `{"pid", "folder"}`
-when the worker is there, and `{"exit", "by"}` when all is gone.
+when the worker is there, with a descriptor of that folder, and `{"exit", "by"}` when all is gone.
+
+Inside a namespace of its own it is process 1: the kernel ends everything there with it, and lets
+nothing there stop or kill it.
 """
 # ruff: noqa: PTH100, PTH101, PTH102, PTH114, PTH118, PTH120, PTH123, PTH208 - pathlib would double the start
 
@@ -14,9 +17,11 @@ import contextlib
 import ctypes
 import json
 import os
+import pathlib
 import select
 import signal
 import socket
+import stat
 import sys
 import time
 from typing import Any
@@ -29,6 +34,9 @@ BUSY_SECONDS = 0.1
 
 IDLE_SECONDS = 1.0
 """The same between cells."""
+
+COUNT_SECONDS = 0.5
+"""Between two counts of what lies in a folder."""
 
 GIVE_UP_SECONDS = 5.0
 """How long a tree is killed before what is left (stuck in the kernel) is left."""
@@ -116,6 +124,24 @@ def make_folder(parent: str) -> str:
     return folder
 
 
+def usage(folder: str, most_files: int) -> tuple[int, int]:
+    """Return the bytes and the files below a folder; stops counting when there are too many."""
+    size = files = 0
+    todo = [folder]
+    while todo and files <= most_files:
+        with contextlib.suppress(OSError), os.scandir(todo.pop()) as entries:  # gone, or unreadable
+            for entry in entries:
+                files += 1
+                with contextlib.suppress(OSError):
+                    seen = entry.stat(follow_symlinks=False)
+                    size += seen.st_blocks * 512
+                    if stat.S_ISDIR(seen.st_mode):
+                        todo.append(entry.path)
+                if files > most_files:
+                    break
+    return size, files
+
+
 def remove_folder(folder: str) -> None:
     """Remove a folder and what is in it, also what was made unreadable; follows no link."""
     import shutil  # these two cost 15 ms that the start need not pay
@@ -142,20 +168,35 @@ class Janitor:
         self._seconds = IDLE_SECONDS
         self._worker = 0
         self._exit: int | None = None
+        self._folder = ""
+        self._counted = 0.0
 
     def work(self) -> None:
         """Start the worker, wait for the end, clear up, report."""
         by = ""
-        folder = make_folder(self._config["parent"])
+        # In a namespace the folder is there, and goes with it.
+        self._folder = self._config["folder"] or make_folder(self._config["parent"])
         try:
-            wake = self._start(folder)
-            self._report({"pid": self._worker, "folder": folder})
+            self._furnish()
+            wake = self._start(self._folder)
+            self._report({"pid": self._worker, "folder": self._folder}, self._folder)
             by = self._watch(wake)
         finally:
             if self._worker:
                 end_tree(os.getpid(), self._worker)
-            remove_folder(folder)
+            if not self._config["folder"]:
+                remove_folder(self._folder)
             self._report({"exit": self._exit, "by": by})
+
+    def _furnish(self) -> None:
+        """Put the inputs where the code finds them, and give it the folder."""
+        if self._config["inputs"]:
+            inner = os.path.join(self._folder, "inputs")
+            os.mkdir(inner, 0o755)
+            for name, path in self._config["inputs"].items():
+                pathlib.Path(os.path.join(inner, name)).symlink_to(path)
+        if self._config["uid"]:
+            os.chown(self._folder, self._config["uid"], self._config["uid"])
 
     def _start(self, folder: str) -> int:
         _prctl(PR_SET_CHILD_SUBREAPER, 1)
@@ -189,7 +230,7 @@ class Janitor:
                 return ""
             if self._life.fileno() in ready and not self._obey():
                 return "host"
-            if os.getppid() != self._config["host"]:
+            if self._config["host"] and os.getppid() != self._config["host"]:
                 return "host"
             if excess := self._excess():
                 return excess
@@ -215,11 +256,26 @@ class Janitor:
             return "processes"
         if sum(map(resident_bytes, pids)) > self._config["memory"]:
             return "memory"
-        return ""
+        return "disk" if self._is_full() else ""
 
-    def _report(self, line: dict[str, Any]) -> None:
+    def _is_full(self) -> bool:
+        now = time.monotonic()
+        if now - self._counted < COUNT_SECONDS:
+            return False
+        most_bytes, most_files = self._config["folder_bytes"], self._config["folder_files"]
+        size, files = usage(self._folder, most_files)
+        self._counted = time.monotonic()
+        return size > most_bytes or files > most_files
+
+    def _report(self, line: dict[str, Any], folder: str = "") -> None:
+        data = json.dumps(line).encode() + b"\n"
         try:
-            self._life.sendall(json.dumps(line).encode() + b"\n")
+            if folder:
+                fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+                socket.send_fds(self._life, [data], [fd])
+                os.close(fd)
+            else:
+                self._life.sendall(data)
         except OSError:  # the host is gone; nobody to tell
             return
 
@@ -228,6 +284,11 @@ def _work(config: dict[str, Any], folder: str) -> None:
     """Be the worker; never returns."""
     sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
     import _worker  # by path: started like this, nothing knows the package
+
+    if config["confine"] is not None:
+        import _confine
+
+        assert _confine  # noqa: S101 - the worker finds it loaded
 
     sys.path.pop(0)
     _worker.run(config, folder)

@@ -2,7 +2,8 @@
 
 Lives in the process that runs model-written code, so it imports nothing of agentkit and keeps
 its own references to what a cell could replace. A frame is a 4-byte big-endian length and that
-many bytes of JSON: `{"id", "code"}` in, `{"id", "value", "name", "error"}` out.
+many bytes of JSON: `{"id", "code"}` in, `{"id", "value", "name", "error"}` out. `{"warm"}` loads
+modules before anybody waits for them.
 """
 
 import ast
@@ -21,6 +22,7 @@ import struct
 import sys
 import traceback
 import types
+import warnings
 from typing import Any, NoReturn, cast
 
 TEXT_CHARS = 8_000
@@ -28,6 +30,12 @@ TEXT_CHARS = 8_000
 
 HIDDEN_FD = 200
 """Files of the worker itself live from here on, so that a cell's own start at 3."""
+
+CANNOT_START = 70
+"""Exit code of a worker that could not be held as it should be; its stderr says why."""
+
+MOST_PLOTS = 10
+"""Figures of one cell that are saved."""
 
 INT_DIGITS = 100_000
 """Digits of an integer that may be printed; converting more takes long."""
@@ -53,7 +61,7 @@ class Worker:
         self._main.__dict__["__builtins__"] = builtins
         self._mend()
         while (frame := self._receive()) is not None:
-            answer = self._execute(str(frame["code"]))
+            answer = self._execute(str(frame["code"])) if "code" in frame else warm(frame["warm"])
             self._mend()
             self._send({"id": frame["id"], **answer})
 
@@ -107,6 +115,7 @@ class Worker:
                 if value is not None:
                     self._main.__dict__["_"] = value
                     answer["value"] = shorten(repr(value))
+                save_plots(self._cells)
                 for stream in (sys.stdout, sys.stderr, *self._streams.values()):
                     stream.flush()
             finally:
@@ -132,6 +141,24 @@ class Worker:
         if last is None:
             return None, None
         return name, eval(compile(last, filename, "eval"), namespace)  # noqa: S307 - as above
+
+
+def warm(modules: list[str]) -> dict[str, Any]:
+    """Load modules where they are installed; whatever one of them does is its own affair."""
+    for name in modules:
+        with contextlib.suppress(BaseException):
+            __import__(name)
+    return {}
+
+
+def save_plots(cell: int) -> None:
+    """Save the figures that are open as files of the session's folder, and close them."""
+    pyplot: Any = sys.modules.get("matplotlib.pyplot")
+    if pyplot is None:
+        return
+    for place, number in enumerate(pyplot.get_fignums()[:MOST_PLOTS], 1):
+        pyplot.figure(number).savefig(f"plot-{cell}-{place}.png")
+    pyplot.close("all")
 
 
 def _last_value(tree: ast.Module) -> tuple[str | None, ast.Expression | None]:
@@ -180,14 +207,20 @@ def _few(stack: list[traceback.FrameSummary]) -> list[traceback.FrameSummary]:
 
 def run(config: dict[str, Any], folder: str) -> NoReturn:
     """Turn this freshly forked process into a worker; never returns."""
-    control = _arrange_files(config)
-    _arrange_process(config, folder)
-    os.register_at_fork(after_in_child=control.close)  # a child must not answer in our name
-    worker = Worker(control, HIDDEN_FD + 1, HIDDEN_FD + 2)
-    code = 1
+    code = CANNOT_START
     try:
+        control = _arrange_files(config)
+        _arrange_process(config, folder)
+        if config["confine"] is not None:
+            _confine_process(config, folder)
+        os.register_at_fork(after_in_child=control.close)  # a child must not answer in our name
+        worker = Worker(control, HIDDEN_FD + 1, HIDDEN_FD + 2)
+        code = 1
         worker.serve()
         code = 0
+    except BaseException as error:  # in place of our parent's: this process is a copy of it
+        if code == CANNOT_START:
+            os.write(config["stderr"], f"{type(error).__name__}: {error}".encode())
     finally:
         os._exit(code)  # no atexit, no waiting for threads: the session is over
 
@@ -199,6 +232,7 @@ def _arrange_files(config: dict[str, Any]) -> socket.socket:
     kept = [fcntl.fcntl(config[name], fcntl.F_DUPFD_CLOEXEC, HIDDEN_FD + 3) for name in names]
     for offset, fd in enumerate(kept):
         os.dup2(fd, HIDDEN_FD + offset, inheritable=False)
+    config["stderr"] = HIDDEN_FD + 2
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.closerange(3, HIDDEN_FD)
     os.closerange(HIDDEN_FD + 3, os.sysconf("SC_OPEN_MAX"))
@@ -216,12 +250,29 @@ def _arrange_process(config: dict[str, Any], folder: str) -> None:
     for kind, value in config["rlimits"].items():
         _limit(getattr(resource, kind), value)
     _volunteer_for_oom()
+    warnings.filterwarnings("ignore", "FigureCanvasAgg is non-interactive", UserWarning)
     sys.argv = [""]
     sys.path[:] = ["", *(path for path in sys.path if path), *config["paths"]]
     sys.dont_write_bytecode = True
     sys.set_int_max_str_digits(INT_DIGITS)
     site.setquit()
     site.sethelper()
+
+
+def _confine_process(config: dict[str, Any], folder: str) -> None:
+    """Give up what the code could do harm with; what cannot be given up ends the process."""
+    import _confine
+
+    rules = config["confine"]
+    if config["uid"]:
+        _confine.drop_user(config["uid"], keep_reading=rules["keep_reading"])
+    _confine.confine(
+        read=rules["read"],
+        write=[folder],
+        network=rules["network"],
+        protect=[pid for pid in (config["host"], os.getppid()) if pid],
+        own_user=bool(config["uid"]),
+    )
 
 
 def _limit(kind: int, value: int) -> None:

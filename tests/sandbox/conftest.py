@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from agentkit.sandbox import Interpreter
+from agentkit.sandbox import Interpreter, WorkerLimits
 
 
 def find_processes(folder: Path) -> set[int]:
@@ -42,10 +42,15 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     assert list(folder.iterdir()) == []
 
 
+def plain(limits: WorkerLimits | None = None) -> Interpreter:
+    """Return an interpreter at the weakest level."""
+    return Interpreter(limits, isolation="process", minimum="process")
+
+
 @pytest_asyncio.fixture
 async def interpreter(place: Path) -> AsyncGenerator[Interpreter]:
-    """An interpreter that is closed after the test."""
-    opened = Interpreter()
+    """An interpreter at the weakest level that is closed after the test."""
+    opened = plain()
     yield opened
     await opened.aclose()
 

@@ -1,5 +1,7 @@
 """Code that misbehaves: a bounded answer, a session that works afterwards, and nothing left.
 
+At the weakest level, where nothing but the janitor holds it; `test_hostile_programs.py` has all.
+
 Every test closes its interpreter, and the `place` fixture then looks for processes and files.
 """
 
@@ -14,6 +16,7 @@ import anyio
 import pytest
 
 from agentkit.sandbox import Interpreter, WorkerLimits
+from tests.sandbox.conftest import plain
 
 ProcessesIn = Callable[[Path], set[int]]
 
@@ -151,7 +154,7 @@ async def test_memory_is_limited(interpreter: Interpreter) -> None:
 async def test_memory_of_many_processes_is_limited_together(
     place: Path, processes_in: ProcessesIn
 ) -> None:
-    interpreter = Interpreter(WorkerLimits(memory_bytes=300 << 20))
+    interpreter = plain(WorkerLimits(memory_bytes=300 << 20))
     code = (
         "import os, time\n"
         "for _ in range(6):\n"
@@ -169,7 +172,7 @@ async def test_memory_of_many_processes_is_limited_together(
 
 
 async def test_a_burst_of_processes_is_ended(place: Path) -> None:
-    interpreter = Interpreter(WorkerLimits(processes=20))
+    interpreter = plain(WorkerLimits(processes=20))
     code = "import os, time\nfor _ in range(200):\n    if os.fork() == 0: time.sleep(600)\ntime.sleep(600)"
     outcome = await interpreter.run(code, 20)
     assert outcome.killed_by == "processes"
@@ -178,7 +181,7 @@ async def test_a_burst_of_processes_is_ended(place: Path) -> None:
 
 
 async def test_a_file_cannot_grow_without_end(place: Path) -> None:
-    interpreter = Interpreter(WorkerLimits(file_bytes=1 << 20))
+    interpreter = plain(WorkerLimits(file_bytes=1 << 20))
     outcome = await interpreter.run("open('big', 'wb').write(bytes(4 << 20))", 20)
     assert "File too large" in outcome.error
     await interpreter.aclose()
@@ -193,7 +196,7 @@ async def test_a_file_cannot_grow_without_end(place: Path) -> None:
     ],
 )
 async def test_a_flood_of_output_is_stopped(place: Path, code: str) -> None:
-    interpreter = Interpreter(WorkerLimits(output_bytes=4 << 20))
+    interpreter = plain(WorkerLimits(output_bytes=4 << 20))
     outcome = await interpreter.run(code, 20)
     assert "printed more than 4194304 bytes" in outcome.error
     assert not outcome.timed_out
@@ -323,7 +326,7 @@ async def test_a_start_that_is_cancelled_before_the_worker_is_known_leaves_nothi
 
 
 async def test_closing_from_another_task_ends_a_running_cell(place: Path) -> None:
-    interpreter = Interpreter()
+    interpreter = plain()
     pid = (await interpreter.run("import os; os.getpid()", 20)).value
     ended: list[str] = []
 
@@ -357,7 +360,7 @@ async def test_nothing_survives_a_host_that_is_killed(
         "import anyio, tempfile\nfrom agentkit.sandbox import Interpreter\n"
         f"tempfile.tempdir = {str(place)!r}\n"
         "async def main():\n"
-        "    interpreter = Interpreter()\n"
+        "    interpreter = Interpreter(isolation='process', minimum='process')\n"
         f"    print((await interpreter.run({DAEMON!r}, 60)).value, flush=True)\n"
         "    await interpreter.run('while True: pass', 600)\n"
         "anyio.run(main)\n",

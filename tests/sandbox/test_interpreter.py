@@ -14,6 +14,7 @@ import trio
 
 from agentkit.errors import ToolError
 from agentkit.sandbox import Interpreter
+from tests.sandbox.conftest import plain
 
 
 async def test_value_of_the_last_expression_is_returned(interpreter: Interpreter) -> None:
@@ -213,7 +214,7 @@ async def test_a_session_that_cannot_start_says_what_to_check(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(place / "missing"))
-    interpreter = Interpreter()
+    interpreter = plain()
     with pytest.raises(ToolError, match="cannot be started") as caught:
         await interpreter.run("1", 20)
     assert "missing" in caught.value.hint

@@ -1,13 +1,28 @@
 """Runs Python that the model wrote, in a child process that keeps its variables during a run."""
 
 import ast
+import os
 import re
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import get_args
 
-from agentkit.errors import ToolError, ToolInputError, ToolTimeoutError
+from agentkit.errors import ConfigurationError, ToolError, ToolInputError, ToolTimeoutError
 from agentkit.messages import JsonObject, PlanExample, PlanStep, ToolSpec
-from agentkit.protocols import OpenTool, Tool
-from agentkit.sandbox import Interpreter, Outcome, WorkerLimits
+from agentkit.protocols import OpenTool, Tool, current_call
+from agentkit.sandbox import (
+    LEVELS,
+    Interpreter,
+    Isolation,
+    Level,
+    MadeFile,
+    Outcome,
+    SandboxReport,
+    Spares,
+    WorkerLimits,
+)
 from agentkit.toolkit import defused
 
 SECONDS = 30.0
@@ -16,10 +31,19 @@ SECONDS = 30.0
 CODE_CHARS = 200_000
 """Longest code that is taken."""
 
+ISOLATION_VARIABLE = "AGENTKIT_CODE_ISOLATION"
+"""How code is held: "auto", "process", "confined", "namespaced", "vm" or "monty"."""
+
+MINIMUM_VARIABLE = "AGENTKIT_CODE_MINIMUM"
+"""The weakest level that "auto" may come to: "process", "confined" or "namespaced"."""
+
+_MOST_FILES = 20  # of one cell that are kept
+
 _REASONS = {
     "time": "It ran too long and could not be interrupted.",
     "memory": "It used too much memory.",
     "processes": "It started too many processes.",
+    "disk": "It wrote too many files, or too much into them.",
     "output": "It printed too much.",
     "protocol": "It damaged the interpreter.",
     "janitor": "It killed the interpreter.",
@@ -65,10 +89,22 @@ class CodeInterpreter:
     Attributes:
         seconds: limit of one cell.
         limits: what the child process may use.
+        isolation: how the code is held; the environment's `AGENTKIT_CODE_ISOLATION`, else "auto",
+            where not given.
+        minimum: weakest level that "auto" may come to; the environment's `AGENTKIT_CODE_MINIMUM`,
+            else "confined", where not given.
+        inputs: files and folders that the code finds, read-only, in `inputs/`.
+        network: whether the code may reach the network.
+        spares: where started sessions are to be had.
     """
 
     seconds: float = SECONDS
     limits: WorkerLimits = field(default_factory=WorkerLimits)
+    isolation: Isolation | None = None
+    minimum: Level | None = None
+    inputs: Sequence[str | Path] = ()
+    network: bool = False
+    spares: Spares | None = None
 
     @property
     def spec(self) -> ToolSpec:
@@ -120,15 +156,59 @@ class CodeInterpreter:
 
     def for_run(self) -> OpenTool:
         """Return the tool of one run; its process starts with the first call."""
-        return _RunInterpreter(self, Interpreter(self.limits))
+        return _RunInterpreter(self)
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncGenerator[Tool]:
+        """Keep a started session in hand for the next run, for the time of the block."""
+        async with Spares.open() as spares:
+            yield replace(self, spares=spares)
+
+    def interpreter(self) -> Interpreter:
+        """Return a new interpreter, not started.
+
+        Raises:
+            ConfigurationError: an input is not there, or a variable of the environment is wrong.
+        """
+        isolation, minimum = read_isolation(os.environ)
+        return Interpreter(
+            self.limits,
+            isolation=self.isolation or isolation,
+            minimum=self.minimum or minimum,
+            inputs=self.inputs,
+            network=self.network,
+            spares=self.spares,
+        )
+
+
+def read_isolation(environ: Mapping[str, str]) -> tuple[Isolation, Level]:
+    """Return the isolation that the environment asks for, and the weakest that it allows.
+
+    >>> read_isolation({"AGENTKIT_CODE_MINIMUM": "process"})
+    ('auto', 'process')
+
+    Raises:
+        ConfigurationError: it asks for something that there is not.
+    """
+    wanted = environ.get(ISOLATION_VARIABLE) or "auto"
+    least = environ.get(MINIMUM_VARIABLE) or "confined"
+    isolation: Isolation | None = next((one for one in get_args(Isolation) if one == wanted), None)
+    if isolation is None:
+        known = ", ".join(get_args(Isolation))
+        raise ConfigurationError(f"{ISOLATION_VARIABLE}={wanted!r} is none of {known}.")
+    minimum: Level | None = next((level for level in LEVELS if level == least), None)
+    if minimum is None:
+        raise ConfigurationError(f"{MINIMUM_VARIABLE}={least!r} is none of {', '.join(LEVELS)}.")
+    return isolation, minimum
 
 
 class _RunInterpreter:
     """The tool of one run."""
 
-    def __init__(self, settings: CodeInterpreter, interpreter: Interpreter) -> None:
+    def __init__(self, settings: CodeInterpreter) -> None:
         self._settings = settings
-        self._interpreter = interpreter
+        self._interpreter: Interpreter | None = None
+        self._closed = False
         self.spec = settings.spec
 
     def validate(self, arguments: JsonObject) -> JsonObject:
@@ -141,12 +221,51 @@ class _RunInterpreter:
         Raises:
             ToolError: it failed, or took too long.
         """
-        seconds = self._settings.seconds
-        return report(await self._interpreter.run(arguments["code"], seconds), seconds)
+        if self._closed:
+            raise ToolError("The code interpreter is closed.")
+        if self._interpreter is None:
+            try:
+                self._interpreter = self._settings.interpreter()
+            except ConfigurationError as error:
+                raise ToolError(f"The code interpreter is not set up. {error}") from error
+        interpreter, seconds = self._interpreter, self._settings.seconds
+        outcome = await interpreter.run(arguments["code"], seconds)
+        _tell(interpreter.report)
+        kept = await _keep(interpreter, outcome.files)
+        return report(outcome, seconds) + kept
 
     async def aclose(self) -> None:
         """End the process and everything it started."""
-        await self._interpreter.aclose()
+        self._closed = True
+        if self._interpreter is not None:
+            await self._interpreter.aclose()
+
+
+def _tell(held: SandboxReport | None) -> None:
+    """Say in the record of the run what held the code, and what did not; the model need not know."""
+    call = current_call()
+    if call is not None and held is not None:
+        engine = f" ({held.engine})" if held.engine else ""
+        gaps = "; ".join(held.not_enforced) or "nothing known"
+        call.report(0.0, None, f"isolation: {held.level}{engine}; not held: {gaps}")
+
+
+async def _keep(interpreter: Interpreter, files: Sequence[MadeFile]) -> str:
+    """Keep what a cell has made where its owner finds it, and return what the model is told."""
+    call = current_call()
+    lines: list[str] = []
+    for file in files[:_MOST_FILES]:
+        line = f"{file.name} ({file.size} bytes)"
+        if call is not None and call.keep_file is not None:
+            try:
+                path = await call.keep_file(await interpreter.read_file(file.name), file.name)
+                line += f", kept as {path}"
+            except (ToolError, OSError) as error:
+                line += f", not kept: {error}"
+        lines.append(f"[file {line}]")
+    if len(files) > _MOST_FILES:
+        lines.append(f"[{len(files) - _MOST_FILES} more files, not kept]")
+    return defused("".join(f"\n{line}" for line in lines))
 
 
 def report(outcome: Outcome, seconds: float) -> str:
