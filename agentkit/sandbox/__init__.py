@@ -8,5 +8,6 @@ where the user can connect and signal what the user can signal.
 
 from agentkit.sandbox._child import WorkerLimits
 from agentkit.sandbox._interpreter import Interpreter, Outcome
+from agentkit.sandbox._stubs import HostTools, functions_of
 
-__all__ = ["Interpreter", "Outcome", "WorkerLimits"]
+__all__ = ["HostTools", "Interpreter", "Outcome", "WorkerLimits", "functions_of"]
