@@ -98,13 +98,17 @@ class ApprovalGiven:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallStarted:
-    """A tool begins; the arguments are validated already."""
+    """A tool begins; the arguments are validated already.
+
+    `within` is the id of the call whose tool has made this one; empty for a call of the model.
+    """
 
     kind: ClassVar[str] = "call"
     step: int
     call_id: str
     name: str
     arguments: JsonObject
+    within: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +122,7 @@ class CallProgressed:
     done: float
     total: float | None = None
     text: str = ""
+    within: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +136,7 @@ class CallFinished:
     text: str
     ok: bool
     seconds: float = 0.0
+    within: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
+from agentkit.errors import ToolError
 from agentkit.events import Event
 from agentkit.messages import (
     ApprovalRequest,
@@ -107,6 +108,10 @@ class Model(Protocol):
         ...
 
 
+async def _call_nothing(name: str, _arguments: JsonObject) -> str:
+    raise ToolError(f"{name} cannot be called from here: there is no run, or this call is nested.")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallContext:
     """What a tool may know about the call it is doing; `current_call` has it.
@@ -120,6 +125,11 @@ class CallContext:
             (`None` where nobody knows), and in words. Never blocks.
         keep_file: keeps a file that the call has made, by the name it had, for whoever started the
             run, and returns its path; raises OSError. `None` where there is no place for it.
+        tools: the other tools of the run, for a tool that calls some itself.
+        call_tool: calls one of them with arguments, and returns its whole result (up to a million
+            characters). The call is checked, asked about, limited, repeated and traced like one
+            of the model, and counts as one; any number may go on at once. Raises a `ToolError`
+            that says what the model would have read. A call made like this can make no others.
     """
 
     run_id: str
@@ -128,6 +138,8 @@ class CallContext:
     attempt: int = 1
     report: Callable[[float, float | None, str], None] = lambda _done, _total, _text: None
     keep_file: Callable[[bytes, str], Awaitable[Path]] | None = None
+    tools: tuple[ToolSpec, ...] = ()
+    call_tool: Callable[[str, JsonObject], Awaitable[str]] = _call_nothing
 
 
 CURRENT_CALL: ContextVar[CallContext | None] = ContextVar("agentkit call", default=None)
@@ -209,6 +221,15 @@ class OpenTool(Tool, Protocol):
 
     async def aclose(self) -> None:
         """Let go of everything; never raises, safe to call twice, from any task."""
+        ...
+
+
+@runtime_checkable
+class ToolCaller(Protocol):
+    """A tool that calls others of its run, and tells the model which."""
+
+    def beside(self, others: tuple[ToolSpec, ...]) -> Tool:
+        """Return the tool as the model is told of it where these others are there, too."""
         ...
 
 

@@ -188,7 +188,9 @@ class LiveView:
         arguments = call_arguments(started[0].arguments) if started is not None else "…"
         most = 10_000 if self._verbose else 1_000
         called = Text.assemble(
-            ("▸ ", "cyan"), (event.name, "bold cyan"), f"({shortened(arguments, most)})"
+            ("  ▸ " if event.within else "▸ ", "cyan"),
+            (event.name, "bold cyan"),
+            f"({shortened(arguments, most)})",
         )
         seconds = (f" {event.seconds:.1f} s ", "dim")
         mark = ("✓ ", "green") if event.ok else ("✗ ", "red")

@@ -146,13 +146,14 @@ def line_of(event: Event, most: int) -> str | None:  # noqa: PLR0911 - one line 
         case StepStarted():
             return f"step {event.step}: {event.phase}"
         case CallStarted():
-            return f"call: {event.name}({shortened(call_arguments(event.arguments), most)})"
+            return f"{_level(event)}call: {event.name}({shortened(call_arguments(event.arguments), most)})"
         case CallProgressed():
             return f"progress: {event.name} {share_of(event)}"
         case CallFinished():
             mark = "ok" if event.ok else "error"
             return (
-                f"result: {event.name} {mark} {event.seconds:.1f} s: {shortened(event.text, most)}"
+                f"{_level(event)}result: {event.name} {mark} {event.seconds:.1f} s: "
+                f"{shortened(event.text, most)}"
             )
         case RetryScheduled():
             return f"retry: attempt {event.attempt} in {event.delay_seconds:.1f} s: {event.reason}"
@@ -160,6 +161,10 @@ def line_of(event: Event, most: int) -> str | None:  # noqa: PLR0911 - one line 
             return f"note: {event.text}"
         case _:
             return _line_of_rare(event, most)
+
+
+def _level(event: CallStarted | CallFinished) -> str:
+    return "  " if event.within else ""  # made by another tool, not by the model
 
 
 def _line_of_rare(event: Event, most: int) -> str | None:

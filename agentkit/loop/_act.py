@@ -8,7 +8,8 @@ import anyio
 
 from agentkit.errors import ToolError, ToolInputError
 from agentkit.loop._approval import approved
-from agentkit.loop._call import Ready, finish_call, run_call
+from agentkit.loop._call import Ready, beyond_limit, finish_call, run_call
+from agentkit.loop._nested import NestedCalls
 from agentkit.loop._state import RunState
 from agentkit.messages import JsonObject, ModelTurn, ToolCall, ToolResult
 
@@ -83,13 +84,13 @@ def _prepare(state: RunState, turn: ModelTurn, call: ToolCall) -> Ready | ToolRe
 
 async def _run_all(state: RunState, ready: Sequence[Ready]) -> dict[int, ToolResult]:
     if len(ready) == 1:  # the usual turn: no task group for a single call
-        return {id(ready[0]): await run_call(state, ready[0])}
+        return {id(ready[0]): await _run(state, ready[0])}
     done: dict[int, ToolResult] = {}
     limiter = anyio.CapacityLimiter(state.policy.limits.parallel_calls)
 
     async def run_into(item: Ready) -> None:
         async with limiter:
-            done[id(item)] = await run_call(state, item)
+            done[id(item)] = await _run(state, item)
 
     async with anyio.create_task_group() as group:
         for item in ready:
@@ -97,9 +98,12 @@ async def _run_all(state: RunState, ready: Sequence[Ready]) -> dict[int, ToolRes
     return done
 
 
+async def _run(state: RunState, item: Ready) -> ToolResult:
+    with NestedCalls(state, item.call, _prepare) as nested:
+        return await run_call(state, item, nested)
+
+
 def _not_run(state: RunState, item: Ready) -> ToolResult:
     if refused := state.finished.get(item.call.id):  # by a person
         return refused
-    state.refused_calls += 1
-    text = f"Not run: the run's limit of {state.policy.limits.calls} calls is reached."
-    return finish_call(state, item.call, text, ok=False)
+    return beyond_limit(state, item.call)

@@ -5,32 +5,64 @@ from collections.abc import Sequence
 from agentkit.events import ApprovalAsked, ApprovalGiven
 from agentkit.loop._call import Ready, finish_call
 from agentkit.loop._state import RunState
-from agentkit.messages import ApprovalRequest, JsonObject, ToolSpec
+from agentkit.messages import ApprovalRequest, Decision, JsonObject, ToolSpec
 
 _REFUSED = "Not run: the person you work for has refused this call"
+_NOBODY = (
+    "Not run: a person has to approve this call, and nobody can be asked while {outer} is at work. "
+    "Call {name} by itself."
+)
 
 
 async def approved(state: RunState, ready: Sequence[Ready]) -> list[Ready]:
     """Return the calls that may run; the others have a result, or stand in `state.waiting`."""
     state.waiting = ()
-    return [item for item in ready if await _is_approved(state, item)]
+    return [item for item in ready if await is_approved(state, item)]
 
 
-async def _is_approved(state: RunState, item: Ready) -> bool:
+async def is_approved(state: RunState, item: Ready, *, outer: str = "") -> bool:
+    """Tell whether a call may run; one that may not has a result, or stands in `state.waiting`.
+
+    Args:
+        state: of the run.
+        item: the call.
+        outer: the tool that makes the call, if one does: its work cannot wait for another day.
+    """
     call, spec = item.call, item.tool.spec
     if not _wants_approval(spec, item.given):
         return True
     request = ApprovalRequest(
         run_id=state.run_id, call_id=call.id, name=call.name, arguments=item.given
     )
+    if outer and state.approver is None:
+        finish_call(state, call, _NOBODY.format(outer=outer, name=call.name), ok=False)
+        return False
     decision = state.decisions.get(call.id)
     if decision is None:
-        step = state.steps
-        state.emit(ApprovalAsked(step=step, call_id=call.id, name=call.name, arguments=item.given))
-        if state.approver is None:
-            state.waiting = (*state.waiting, request)
+        async with state.asking:  # calls that tools make side by side: one question at a time
+            decision = await _ask(state, request)
+        if decision is None:
             return False
-        decision = await state.approver(request)
+    return _note_decision(state, item, decision)
+
+
+async def _ask(state: RunState, request: ApprovalRequest) -> Decision | None:
+    state.emit(
+        ApprovalAsked(
+            step=state.steps,
+            call_id=request.call_id,
+            name=request.name,
+            arguments=request.arguments,
+        )
+    )
+    if state.approver is not None:
+        return await state.approver(request)
+    state.waiting = (*state.waiting, request)
+    return None
+
+
+def _note_decision(state: RunState, item: Ready, decision: Decision) -> bool:
+    call = item.call
     why = decision if isinstance(decision, str) else ""
     state.emit(
         ApprovalGiven(

@@ -1,6 +1,7 @@
 """One call: in a task of its own, within its time, repeated only where its effect allows."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import anyio
 
@@ -19,9 +20,13 @@ from agentkit.resilience import abandoned, retrying, run_apart
 from agentkit.text import capped, defused
 from agentkit.toolkit import as_text
 
+if TYPE_CHECKING:
+    from agentkit.loop._nested import NestedCalls
+
 _MOST_ABANDONED = 20  # of one tool; more, and it hangs each time
 READER = "read_result"
 _POINTER_CHARS = 200
+_WHOLE_CHARS = 1_000_000  # of a result that a tool reads instead of the model
 _UNKNOWN = "What it has done by then is unknown: find that out before you repeat it."
 
 
@@ -35,13 +40,18 @@ class Ready:
     checked: JsonObject
 
 
-async def run_call(state: RunState, item: Ready) -> ToolResult:
-    """Run a call; whatever it does, it ends in a result."""
+async def run_call(state: RunState, item: Ready, nested: "NestedCalls | None" = None) -> ToolResult:
+    """Run a call, which may make the nested ones; whatever it does, it ends in a result."""
     call, spec = item.call, item.tool.spec
-    state.emit(CallStarted(step=state.steps, call_id=call.id, name=call.name, arguments=item.given))
+    within = state.within.get(call.id, "")
+    state.emit(
+        CallStarted(
+            step=state.steps, call_id=call.id, name=call.name, arguments=item.given, within=within
+        )
+    )
     began = anyio.current_time()
     state.keys += 1
-    attempts = _Attempts(state, item, f"{state.run_id}:{state.keys}")
+    attempts = _Attempts(state, item, f"{state.run_id}:{state.keys}", nested)
     try:
         worth = _never_done if spec.effect == "once" else _does_no_harm
         text = await retrying(state.policy.tool_retry, attempts.next, attempts.announce, worth)
@@ -53,7 +63,8 @@ async def run_call(state: RunState, item: Ready) -> ToolResult:
     except AgentkitError as error:
         text, ok = str(error), False
     most = state.policy.limits.result_chars
-    if len(text) > most and call.name != READER and (handle := await state.keep_whole(text)):
+    shelved = len(text) > most and call.name != READER and not within
+    if shelved and (handle := await state.keep_whole(text)):
         text = pointed(capped(text, most - _POINTER_CHARS), handle)
     return finish_call(state, call, text, ok=ok, seconds=anyio.current_time() - began)
 
@@ -61,25 +72,45 @@ async def run_call(state: RunState, item: Ready) -> ToolResult:
 def finish_call(
     state: RunState, call: ToolCall, text: str, *, ok: bool, seconds: float = 0.0
 ) -> ToolResult:
-    """Tell that a call is over, and return its result as the model reads it."""
+    """Tell that a call is over, and return its result as the model reads it.
+
+    Whole, where it is read by the tool that has made the call.
+    """
+    within = state.within.get(call.id, "")
     shown = capped(defused(text), state.policy.limits.result_chars)
     state.emit(
         CallFinished(
-            step=state.steps, call_id=call.id, name=call.name, text=shown, ok=ok, seconds=seconds
+            step=state.steps,
+            call_id=call.id,
+            name=call.name,
+            text=shown,
+            ok=ok,
+            seconds=seconds,
+            within=within,
         )
     )
     result = ToolResult(call_id=call.id, name=call.name, text=shown, ok=ok)
     state.finished[call.id] = result
-    return result
+    return replace(result, text=capped(text, _WHOLE_CHARS)) if within else result
+
+
+def beyond_limit(state: RunState, call: ToolCall) -> ToolResult:
+    """Return the result of a call that the run has no calls left for; the run ends soon."""
+    state.refused_calls += 1
+    text = f"Not run: the run's limit of {state.policy.limits.calls} calls is reached."
+    return finish_call(state, call, text, ok=False)
 
 
 class _Attempts:
     """The attempts at one call: the same key for each."""
 
-    def __init__(self, state: RunState, item: Ready, key: str) -> None:
+    def __init__(
+        self, state: RunState, item: Ready, key: str, nested: "NestedCalls | None"
+    ) -> None:
         self._state = state
         self._item = item
         self._key = key
+        self._nested = nested
         self._number = 0
         spec = item.tool.spec
         timeout = spec.timeout_seconds
@@ -111,16 +142,17 @@ class _Attempts:
 
     async def _work(self) -> str:
         CURRENT_RUN.set(self._state)
-        CURRENT_CALL.set(
-            CallContext(
-                run_id=self._state.run_id,
-                call_id=self._item.call.id,
-                key=self._key,
-                attempt=self._number,
-                report=self._report,
-                keep_file=self._state.shelf.keep_file if self._state.shelf else None,
-            )
+        context = CallContext(
+            run_id=self._state.run_id,
+            call_id=self._item.call.id,
+            key=self._key,
+            attempt=self._number,
+            report=self._report,
+            keep_file=self._state.shelf.keep_file if self._state.shelf else None,
         )
+        if (nested := self._nested) is not None:
+            context = replace(context, tools=nested.tools, call_tool=nested.call)
+        CURRENT_CALL.set(context)
         return await self._item.tool.call(self._item.checked)
 
     def _report(self, done: float, total: float | None, text: str) -> None:
@@ -134,6 +166,7 @@ class _Attempts:
                     done=done,
                     total=total,
                     text=text,
+                    within=state.within.get(call.id, ""),
                 )
             )
 

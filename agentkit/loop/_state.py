@@ -87,7 +87,10 @@ class Successor:
 
 @dataclass(slots=True, kw_only=True)
 class RunState:
-    """Everything the steps of a run share. Only the run's own task changes it."""
+    """Everything the steps of a run share. Only the run's own task changes it, and its calls.
+
+    `within` has, for each call under way that a tool has made, the id of that tool's own call.
+    """
 
     run_id: str
     conversation_id: str
@@ -121,6 +124,8 @@ class RunState:
     approver: Approver | None = None
     decisions: dict[str, Decision] = field(default_factory=dict[str, Decision])
     waiting: tuple[ApprovalRequest, ...] = ()
+    asking: anyio.Lock = field(default_factory=anyio.Lock)
+    within: dict[str, str] = field(default_factory=dict[str, str])
     source: str = ""
     found: list[tuple[PlanStep, ToolResult]] = field(
         default_factory=list[tuple[PlanStep, ToolResult]]

@@ -14,10 +14,12 @@ from agentkit.sandbox._report import SandboxReport
 from agentkit.sandbox._session import Outcome
 from agentkit.sandbox._setup import WorkerLimits
 from agentkit.sandbox._spares import Spares
+from agentkit.sandbox._stubs import HostTools, functions_of
 
 __all__ = [
     "LEVELS",
     "Findings",
+    "HostTools",
     "Interpreter",
     "Isolation",
     "Level",
@@ -26,6 +28,7 @@ __all__ = [
     "SandboxReport",
     "Spares",
     "WorkerLimits",
+    "functions_of",
     "probe",
     "settle",
 ]

@@ -42,6 +42,8 @@ class Child:
         self._control: socket.socket | None = None
         self._life: socket.socket | None = None
         self._received = bytearray()
+        self._unsent = bytearray()
+        self._sending = anyio.Lock()
         self._reported = bytearray()
         self._worker = 0
         self._folder = ""
@@ -120,18 +122,27 @@ class Child:
                 return
 
     async def send(self, frame: JsonObject) -> None:
-        """Send the worker a frame; one that died on the way is reported by `wait_gone`."""
+        """Send the worker a frame; one that died on the way is reported by `wait_gone`.
+
+        Frames are sent whole, in the order of these calls, from any number of tasks: the rest of
+        one that was cancelled goes with the next.
+        """
         body = json.dumps(frame).encode()
-        data = memoryview(struct.pack(">I", len(body)) + body)
+        self._unsent += struct.pack(">I", len(body)) + body
+        await self.flush()
+
+    async def flush(self) -> None:
+        """Send what is left of frames whose sending was cancelled."""
         control = _opened(self._control)
-        while data:
-            await anyio.wait_writable(control)
-            try:
-                data = data[control.send(data) :]
-            except BlockingIOError:
-                continue
-            except OSError:
-                return
+        async with self._sending:
+            while self._unsent:
+                await anyio.wait_writable(control)
+                try:
+                    del self._unsent[: control.send(self._unsent)]
+                except BlockingIOError:
+                    continue
+                except OSError:
+                    return
 
     async def receive(self) -> JsonObject | None:
         """Return the next frame of the worker, `None` if it closed the channel.

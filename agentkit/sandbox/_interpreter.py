@@ -14,6 +14,7 @@ from agentkit.sandbox._report import SandboxReport
 from agentkit.sandbox._session import Outcome, Session
 from agentkit.sandbox._setup import Setup, WorkerLimits
 from agentkit.sandbox._spares import Spares
+from agentkit.sandbox._stubs import HostTools
 
 FILE_BYTES = 10 << 20
 """Longest file of the code that is read."""
@@ -55,17 +56,18 @@ class Interpreter:
         self._closed = False
         self.report: SandboxReport | None = None
 
-    async def run(self, code: str, seconds: float) -> Outcome:
+    async def run(self, code: str, seconds: float, tools: HostTools | None = None) -> Outcome:
         """Run a cell for at most `seconds`; cells of several tasks run one after the other.
 
-        A cell that is cancelled is interrupted like one that runs out of time.
+        A cell that is cancelled is interrupted like one that runs out of time. The clock stands
+        still while `tools` work for it, each a function of the cell; see `HostTools`.
 
         Raises:
             SandboxUnavailableError: nothing on this machine holds the code as it was asked for.
             ConfigurationError: two inputs have one name, or one does not exist.
             ToolError: the interpreter is closed, or cannot be started.
         """
-        return await (await self._opened()).run(code, seconds)
+        return await (await self._opened()).run(code, seconds, tools)
 
     async def read_file(self, name: str, most: int = FILE_BYTES) -> bytes:
         """Return a file that the code has made; no link leads out of its folder.

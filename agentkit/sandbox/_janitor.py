@@ -283,12 +283,12 @@ class Janitor:
 def _work(config: dict[str, Any], folder: str) -> None:
     """Be the worker; never returns."""
     sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-    import _worker  # by path: started like this, nothing knows the package
-
+    # By path: started like this, nothing knows the package. What the worker loads once it is
+    # confined has to be there by then.
+    __import__("_tool_stubs")
     if config["confine"] is not None:
-        import _confine
-
-        assert _confine  # noqa: S101 - the worker finds it loaded
+        __import__("_confine")
+    import _worker
 
     sys.path.pop(0)
     _worker.run(config, folder)

@@ -6,19 +6,18 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
 import anyio
 from anyio import to_thread
+from anyio.abc import TaskGroup
 
 from agentkit.errors import ToolError
+from agentkit.messages import JsonObject
 from agentkit.sandbox._artifacts import Listing, MadeFile, list_files, made_since, read_beneath
 from agentkit.sandbox._capture import Capture, clean
 from agentkit.sandbox._child import BrokenFrameError, Child
 from agentkit.sandbox._setup import Setup, WorkerLimits
-
-if TYPE_CHECKING:
-    from agentkit.messages import JsonObject
+from agentkit.sandbox._stubs import CellClock, HostCalls, HostTools
 
 GRACE_SECONDS = 0.5
 """Between the interrupt, which keeps the variables, and the kill, which does not."""
@@ -72,10 +71,11 @@ class Session:
         self._closed = False
         self._files: Listing = {}
 
-    async def run(self, code: str, seconds: float) -> Outcome:
+    async def run(self, code: str, seconds: float, tools: HostTools | None = None) -> Outcome:
         """Run a cell for at most `seconds`; cells of several tasks run one after the other.
 
-        A cell that is cancelled is interrupted like one that runs out of time.
+        A cell that is cancelled is interrupted like one that runs out of time. The clock stands
+        still while `tools` work for it, each a function of the cell; see `HostTools`.
 
         Raises:
             ToolError: the interpreter is closed, or cannot be started.
@@ -84,16 +84,21 @@ class Session:
             lost = await self._end_if_dead()
             child = await self._open()
             self._cells += 1
-            cell = _Cell(child, self._cells, code, self.setup.limits)
+            clock = CellClock(seconds, tools.seconds if tools else 0.0)
+            calls = HostCalls(tools, self._cells, clock, child) if tools else None
+            cell = _Cell(child, self._cells, code, self.setup.limits, calls)
             child.tell(b"B")
             try:
-                with anyio.move_on_after(seconds) as scope:
+                with clock.scope:
                     await cell.go_on()
             finally:
                 killed_by = await self._settle(child, cell)
             made = () if killed_by else await self._look_for_files(child)
             return cell.outcome(
-                timed_out=scope.cancelled_caught, killed_by=killed_by, restarted=lost, files=made
+                timed_out=clock.scope.cancelled_caught,
+                killed_by=killed_by,
+                restarted=lost,
+                files=made,
             )
 
     async def start(self, modules: Sequence[str] = ()) -> None:
@@ -168,8 +173,7 @@ class Session:
     async def _settle(self, child: Child, cell: "_Cell") -> str:
         """Leave no cell running: interrupt it, or end its session and say why."""
         if cell.answered:
-            child.tell(b"E")
-            cell.drain()
+            await cell.finish()
             return ""
         reason = cell.reason() or "time"
         if not child.gone and reason in ("time", "output"):
@@ -177,8 +181,7 @@ class Session:
             with anyio.move_on_after(GRACE_SECONDS, shield=True):
                 await cell.go_on()
             if cell.answered:
-                child.tell(b"E")
-                cell.drain()
+                await cell.finish()
                 return ""
             reason = cell.reason() or reason
         with anyio.move_on_after(2 * GRACE_SECONDS, shield=True):
@@ -192,10 +195,20 @@ class Session:
 class _Cell:
     """One cell on its way through the worker."""
 
-    def __init__(self, child: Child, number: int, code: str, limits: WorkerLimits) -> None:
+    def __init__(
+        self,
+        child: Child,
+        number: int,
+        code: str,
+        limits: WorkerLimits,
+        calls: HostCalls | None = None,
+    ) -> None:
         self._child = child
         self._number = number
         self._frame: JsonObject | None = {"id": number, "code": code}
+        self._calls = calls
+        if calls is not None:
+            self._frame["functions"] = calls.described
         self._limits = limits
         self._answer: JsonObject = {}
         self._broken = ""
@@ -212,17 +225,19 @@ class _Cell:
                 await step()
                 tasks.cancel_scope.cancel()
 
-            tasks.start_soon(until, self._exchange)
+            tasks.start_soon(until, partial(self._exchange, tasks))
             tasks.start_soon(until, self._child.wait_gone)
             tasks.start_soon(until, partial(self._pump, self._child.stdout, self._stdout))
             tasks.start_soon(until, partial(self._pump, self._child.stderr, self._stderr))
 
-    async def _exchange(self) -> None:
+    async def _exchange(self, tasks: TaskGroup) -> None:
         if self._frame is not None:
             frame, self._frame = self._frame, None
             await self._child.send(frame)
+        elif self._calls is not None:  # interrupted: what it waits for does not come
+            await self._calls.stop()
         try:
-            answer = await self._child.receive()
+            answer = await self._receive(tasks)
         except BrokenFrameError as error:
             self._broken = str(error)
             return
@@ -233,6 +248,15 @@ class _Cell:
             self._broken = "an answer to another cell"
         else:
             self._answer, self.answered = answer, True
+
+    async def _receive(self, tasks: TaskGroup) -> JsonObject | None:
+        """Return the next frame that is no call; calls go on in `tasks`."""
+        while True:
+            frame = await self._child.receive()
+            if frame is None or "call" not in frame:
+                return frame
+            if self._calls is None or not self._calls.take(frame, tasks):
+                raise BrokenFrameError("a call that no cell makes")
 
     async def _pump(self, fd: int, capture: Capture) -> None:
         """Read one output until it is too much; returns only then."""
@@ -245,6 +269,14 @@ class _Cell:
             if capture.total > self._limits.output_bytes and not self._flooded:
                 self._flooded = True
                 return
+
+    async def finish(self) -> None:
+        """Settle what belongs to a cell that has its answer: its open calls, and its output."""
+        self._child.tell(b"E")
+        if self._calls is not None:
+            with anyio.move_on_after(GRACE_SECONDS, shield=True):
+                await self._calls.finish()
+        self.drain()
 
     def drain(self) -> None:
         """Take what was printed before the end and not read yet."""

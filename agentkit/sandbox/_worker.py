@@ -2,7 +2,8 @@
 
 Lives in the process that runs model-written code, so it imports nothing of agentkit and keeps
 its own references to what a cell could replace. A frame is a 4-byte big-endian length and that
-many bytes of JSON: `{"id", "code"}` in, `{"id", "value", "name", "error"}` out. `{"warm"}` loads
+many bytes of JSON: `{"id", "code"}` in, `{"id", "value", "name", "error"}` out. Between them,
+frames of calls go both ways if the cell may call tools: see `_tool_stubs.py`. `{"warm"}` loads
 modules before anybody waits for them.
 """
 
@@ -54,6 +55,7 @@ class Worker:
         self._parse = ast.parse
         self._cells = 0
         self._running = False
+        self._calls = _tool_calls(self._send, self._receive)
 
     def serve(self) -> None:
         """Run cells until the host closes the channel."""
@@ -61,9 +63,12 @@ class Worker:
         self._main.__dict__["__builtins__"] = builtins
         self._mend()
         while (frame := self._receive()) is not None:
+            self._calls.begin(frame, self._main.__dict__)
             answer = self._execute(str(frame["code"])) if "code" in frame else warm(frame["warm"])
+            self._calls.end()
             self._mend()
             self._send({"id": frame["id"], **answer})
+            self._calls.wait()
 
     def _receive(self) -> dict[str, Any] | None:
         header = self._exactly(4)
@@ -203,6 +208,14 @@ def explain(error: BaseException, filename: str) -> str:
 
 def _few(stack: list[traceback.FrameSummary]) -> list[traceback.FrameSummary]:
     return stack if len(stack) <= 6 else stack[:3] + stack[-3:]
+
+
+def _tool_calls(*channel: Any) -> Any:
+    sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120 - pathlib costs 10 ms of start
+    import _tool_stubs  # by path: started like this, nothing knows the package
+
+    sys.path.pop(0)
+    return _tool_stubs.ToolCalls(*channel)
 
 
 def run(config: dict[str, Any], folder: str) -> NoReturn:

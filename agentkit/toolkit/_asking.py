@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from agentkit.messages import Approval, JsonObject, ToolSpec
-from agentkit.protocols import OpenTool, RunScopedTool, Tool
+from agentkit.protocols import OpenTool, RunScopedTool, Tool, ToolCaller
 
 
 def ask_first(tool: Tool, approval: Approval = "always") -> Tool:
@@ -28,12 +28,19 @@ def ask_first(tool: Tool, approval: Approval = "always") -> Tool:
 class _Asking:
     def __init__(self, tool: Tool, approval: Approval) -> None:
         self._tool = tool
+        self._approval: Approval = approval
         self._spec = replace(tool.spec, approval=approval)
 
     @property
     def spec(self) -> ToolSpec:
         """What the model is told, and the rule."""
         return self._spec
+
+    def beside(self, others: tuple[ToolSpec, ...]) -> Tool:
+        """Return the tool as it is beside others, with the same rule."""
+        if not isinstance(self._tool, ToolCaller):
+            return self
+        return ask_first(self._tool.beside(others), self._approval)
 
     def validate(self, arguments: JsonObject) -> JsonObject:
         """Return the arguments as the tool checks them."""
@@ -45,10 +52,6 @@ class _Asking:
 
 
 class _AskingPerRun(_Asking):
-    def __init__(self, tool: Tool, approval: Approval) -> None:
-        super().__init__(tool, approval)
-        self._approval: Approval = approval
-
     def for_run(self) -> OpenTool:
         """Return the tool of one run, with the same rule."""
         scoped = self._tool

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 from agentkit.errors import ConfigurationError, UnknownToolError
-from agentkit.protocols import Tool
+from agentkit.protocols import Tool, ToolCaller
 
 
 class Registry:
@@ -28,7 +28,11 @@ class Registry:
                     f"Two tools are named {name!r}.", hint="Rename one: @tool(name=...)."
                 )
             self._tools[name] = tool
-        self.specs = tuple(tool.spec for tool in shown)
+        told = tuple(tool.spec for tool in shown)
+        for tool, own in zip(shown, told, strict=True):
+            if isinstance(tool, ToolCaller):
+                self._tools[own.name] = tool.beside(tuple(spec for spec in told if spec is not own))
+        self.specs = tuple(self._tools[spec.name].spec for spec in told)
 
     def __iter__(self) -> Iterator[Tool]:
         return iter(self._tools.values())

@@ -98,13 +98,15 @@ def _body(entry: Entry) -> str:
             return (
                 f'"step":{entry.step},"call_id":{encode_basestring(entry.call_id)},'
                 f'"name":{encode_basestring(entry.name)},"text":{encode_basestring(entry.text)},'
-                f'"ok":{"true" if entry.ok else "false"},"seconds":{entry.seconds!r}'
+                f'"ok":{"true" if entry.ok else "false"},"seconds":{entry.seconds!r},'
+                f'"within":{encode_basestring(entry.within)}'
             )
         case CallStarted():
             return (
                 f'"step":{entry.step},"call_id":{encode_basestring(entry.call_id)},'
                 f'"name":{encode_basestring(entry.name)},'
-                f'"arguments":{to_json(without_secrets(entry.arguments)).decode()}'
+                f'"arguments":{to_json(without_secrets(entry.arguments)).decode()},'
+                f'"within":{encode_basestring(entry.within)}'
             )
         case Joined():
             extra = ',"discarded":true' if entry.discarded else ""
@@ -130,7 +132,7 @@ def _patient_body(entry: Entry) -> str:
     elif isinstance(entry, CallStarted):  # its arguments may hold what cannot be copied
         arguments = without_secrets(dict(entry.arguments))
         record = {"step": entry.step, "call_id": entry.call_id, "name": entry.name}
-        record["arguments"] = arguments
+        record |= {"arguments": arguments, "within": entry.within}
     else:
         record = as_record(entry)
         del record["event"]

@@ -210,7 +210,9 @@ class OtelObserver:
             _CALL_ARGUMENTS: arguments,
             _STEP: event.step,
         }
-        return self._start(f"execute_tool {event.name}", SpanKind.INTERNAL, attributes, spans.run)
+        outer = (span for (_, call_id, _), span in spans.calls.items() if call_id == event.within)
+        parent = next(outer, spans.run) if event.within else spans.run
+        return self._start(f"execute_tool {event.name}", SpanKind.INTERNAL, attributes, parent)
 
     def _end(self, spans: _Open, event: RunEnded) -> None:
         values: dict[str, str | int] = {

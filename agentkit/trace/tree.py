@@ -54,6 +54,10 @@ class _Reader:
     def _branch(self, record: Record) -> Tree:
         return self._steps.get(record.get("step", 0), self._tree)
 
+    def _above(self, record: Record) -> Tree:
+        """Return where a call belongs: below the call that has made it, or its step."""
+        return self._calls.get(record.get("within", "")) or self._branch(record)
+
     def _on_plan(self, record: Record) -> None:
         revision = record.get("revision", 0)
         branch = self._tree.add(Text(f"plan, revision {revision}" if revision else "plan", "bold"))
@@ -79,12 +83,12 @@ class _Reader:
     def _on_call(self, record: Record) -> None:
         arguments = self._short(call_arguments(record.get("arguments", {})))
         label = Text.assemble((record["name"], "cyan"), f"({arguments})")
-        self._calls[record["call_id"]] = self._branch(record).add(label)
+        self._calls[record["call_id"]] = self._above(record).add(label)
 
     def _on_result(self, record: Record) -> None:
         branch = self._calls.pop(record["call_id"], None)
         if branch is None:  # refused before it ran
-            branch = self._branch(record).add(Text(record["name"], "cyan"))
+            branch = self._above(record).add(Text(record["name"], "cyan"))
         mark = ("✓ ", "green") if record["ok"] else ("✗ ", "red")
         seconds = (f"  {record.get('seconds', 0.0):.2f} s", "dim")
         branch.add(Text.assemble(mark, self._short(record["text"]), seconds))

@@ -51,6 +51,13 @@ def test_a_call_is_one_line_where_it_fits(show: Show) -> None:
     assert show(*_call("14:05")) == '▸ clock(zone="Asia/Tokyo") 0.2 s ✓ 14:05\n'
 
 
+def test_a_call_that_a_tool_has_made_is_indented(show: Show) -> None:
+    inner = CallFinished(step=1, call_id="c.1", name="zones", text="597", ok=True, within="c")
+    started, finished = _call("14:05")
+    first, second = show(started, inner, finished).splitlines()
+    assert (first, second[:7]) == ("  ▸ zones(…) 0.0 s ✓ 597", "▸ clock")
+
+
 def test_a_long_result_has_a_line_of_its_own_and_is_cut(show: Show) -> None:
     first, second = show(*_call("東京 is far " * 20)).splitlines()
     assert first.rstrip() == '▸ clock(zone="Asia/Tokyo") 0.2 s ✓'

@@ -248,6 +248,25 @@ def test_a_refund_waits_for_a_person(serve: "Serve", run_example: "RunExample") 
     assert results(server.requests[-1].messages) == ["Order 17 is refunded."]
 
 
+def test_code_calls_a_tool_five_times_and_the_model_reads_one_number(
+    serve: "Serve", run_example: "RunExample"
+) -> None:
+    fruits = ["apple", "pear", "fig", "plum", "kiwi"]
+    code = f"print(sum(price(fruit)['euros'] for fruit in {fruits}))"
+    server = serve([Answer(calls=[("code_interpreter", {"code": code})]), "They cost 3.60 euros."])
+    done = run_example("code_mode.py")
+    assert (done.returncode, done.stderr) == (0, "")
+    *inner, outer, answer = done.stdout.splitlines()
+    assert inner[0] == '  price: {"fruit":"apple","euros":0.5}'
+    assert [line[:8] for line in inner] == ["  price:"] * 5
+    assert outer.startswith("code_interpreter: 3.")
+    assert answer == "They cost 3.60 euros."
+    (read,) = results(server.requests[1].messages)
+    assert round(float(read), 2) == 3.6
+    described = server.requests[0].body["tools"][0]["function"]["description"]
+    assert described.splitlines()[1:] == ["price(fruit)"]
+
+
 def test_an_agent_asks_another(serve: "Serve", run_example: "RunExample") -> None:
     serve(
         {

@@ -112,7 +112,8 @@ async def _started_cell(process: Process, folder: Path) -> None:
     assert b'"id":1' in await process.stdout.receive()
     await process.stdin.send(b'{"jsonrpc":"2.0","method":"notifications/initialized"}\n' + SLEEP)
     with anyio.fail_after(30):  # the folder of the interpreter is the only sign from outside
-        while not [entry async for entry in anyio.Path(folder).iterdir()]:
+        # By its name: the server's `tempfile` tries the place with a file, which a kill would leave.
+        while not [entry async for entry in anyio.Path(folder).glob("agentkit-code-*")]:
             pass
 
 

@@ -57,6 +57,8 @@ def whole_run() -> tuple[Event, ...]:
         TextDelta(1, " it up."),
         UsageReported(step=1, usage=used, seconds=1.5),
         CallStarted(step=1, call_id="c1", name="clock", arguments={"zone": "東京"}),
+        CallStarted(step=1, call_id="c1.1", name="zones", arguments={}, within="c1"),
+        CallFinished(step=1, call_id="c1.1", name="zones", text="597", ok=True, within="c1"),
         CallFinished(step=1, call_id="c1", name="clock", text="14:05", ok=True, seconds=0.25),
         CallFinished(step=1, call_id="c2", name="clok", text="No such tool", ok=False),
         NoticeGiven(step=1, text="a call was mended"),

@@ -20,7 +20,7 @@ from agentkit.errors import ConfigurationError, ModelRequestError, ModelUnavaila
 from agentkit.events import Event, RunEnded, RunStarted, StepStarted
 from agentkit.messages import ToolCall, Usage
 from agentkit.policies import Limits, Policy, Retry
-from agentkit.protocols import ModelRequest
+from agentkit.protocols import ModelRequest, current_call
 from agentkit.testing import ScriptedModel, call
 from agentkit.toolkit import Registry
 from agentkit.trace import otel
@@ -131,6 +131,22 @@ async def test_a_run_is_a_tree_of_spans_with_the_names_of_the_conventions(spans:
         "agentkit.step": 1,
     }
     assert all(one.status.status_code is StatusCode.UNSET for one in spans.all())
+
+
+async def test_a_call_that_a_tool_has_made_hangs_below_its_call(spans: Spans) -> None:
+    @tool
+    async def shop() -> str:
+        """Weigh an apple."""
+        context = current_call()
+        assert context is not None
+        return await context.call_tool("weigh", {"fruit": "apple"})
+
+    model = ScriptedModel([call("shop"), "80 g."])
+    await an_agent(model, OtelObserver(spans.provider), tools=[shop]).run("How heavy?")
+    outer, inner = spans["execute_tool shop"], spans["execute_tool weigh"]
+    assert inner.parent is not None
+    assert outer.context is not None
+    assert inner.parent.span_id == outer.context.span_id
 
 
 async def test_what_is_said_is_recorded_only_on_request(spans: Spans) -> None:

@@ -48,7 +48,8 @@ def test_the_tree_shows_all_that_happened(folder: Path, whole_run: tuple[Event, 
         "✓ 14:05  0.25 s",
         "✗ No such tool",
         "note a call was mended",
-        "done  2 steps, 2 calls",
+        "│   │   ├── zones()\n│   │   │   └── ✓ 597",  # made by the clock itself
+        "done  2 steps, 3 calls",
         "It is 14:05.",
     ):
         assert piece in shown

@@ -14,6 +14,7 @@ from agentkit.messages import JsonObject, PlanExample, PlanStep, ToolSpec
 from agentkit.protocols import OpenTool, Tool, current_call
 from agentkit.sandbox import (
     LEVELS,
+    HostTools,
     Interpreter,
     Isolation,
     Level,
@@ -22,11 +23,15 @@ from agentkit.sandbox import (
     SandboxReport,
     Spares,
     WorkerLimits,
+    functions_of,
 )
 from agentkit.toolkit import defused
 
 SECONDS = 30.0
 """Limit of one cell."""
+
+TOOL_SECONDS = 300.0
+"""Limit of what the tools of one cell take, where code may call some."""
 
 CODE_CHARS = 200_000
 """Longest code that is taken."""
@@ -79,6 +84,11 @@ _ADVICE = (
     ("SyntaxError: invalid syntax", "Text stands in quotes."),
 )
 _PADDED_DIGIT = re.compile(r"(?<![\w.])0([1-9])(?![\w.])")
+_FUNCTIONS = (
+    " Other tools are functions there: for many calls, or long results of which little is needed. "
+    "Each returns text, or a dict or list where the result is JSON; print what matters:"
+)
+_ALONE = "Not for web pages. Variables are kept."
 _LOST = "The interpreter was restarted: all variables are lost, define them again."
 
 
@@ -87,7 +97,7 @@ class CodeInterpreter:
     """The tool; each run gets an interpreter of its own from `for_run`.
 
     Attributes:
-        seconds: limit of one cell.
+        seconds: limit of one cell; the tools that it calls have a limit of their own.
         limits: what the child process may use.
         isolation: how the code is held; the environment's `AGENTKIT_CODE_ISOLATION`, else "auto",
             where not given.
@@ -96,6 +106,9 @@ class CodeInterpreter:
         inputs: files and folders that the code finds, read-only, in `inputs/`.
         network: whether the code may reach the network.
         spares: where started sessions are to be had.
+        tools: the other tools of the run that code may call, by name, or True for all of them.
+            They run in the host, under the rules of the run; see `CallContext.call_tool`.
+        tool_seconds: limit of what these take in one cell.
     """
 
     seconds: float = SECONDS
@@ -105,14 +118,25 @@ class CodeInterpreter:
     inputs: Sequence[str | Path] = ()
     network: bool = False
     spares: Spares | None = None
+    tools: bool | tuple[str, ...] = False
+    tool_seconds: float = TOOL_SECONDS
+    _others: tuple[ToolSpec, ...] = field(default=(), repr=False)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.tools, str):  # a string is a sequence of letters
+            raise ConfigurationError(
+                f"tools={self.tools!r} is no tuple of names.", hint=f"Write ({self.tools!r},)."
+            )
 
     @property
     def spec(self) -> ToolSpec:
         """What the model is told."""
+        functions = "".join(f"\n{one.signature}" for one in functions_of(self._others))
+        more = self.tool_seconds if self.tools else 0
         return ToolSpec(
             name=_NAME,
             description="Run Python code: arithmetic, dates, units, counting, text, tables. "
-            "Not for web pages. Variables are kept.",
+            + (f"Variables are kept.{_FUNCTIONS}{functions}" if functions else _ALONE),
             parameters={
                 "type": "object",
                 "properties": {
@@ -125,9 +149,20 @@ class CodeInterpreter:
                 "required": ["code"],
                 "additionalProperties": False,
             },
-            timeout_seconds=self.seconds + 30,  # our own limit comes first: it keeps the variables
+            # Our own limits come first: they keep the variables.
+            timeout_seconds=self.seconds + more + 30,
             examples=_EXAMPLES,
         )
+
+    def beside(self, others: tuple[ToolSpec, ...]) -> Tool:
+        """Return the tool that tells of those others which code may call."""
+        return replace(self, _others=self.callable_of(others)) if self.tools else self
+
+    def callable_of(self, others: tuple[ToolSpec, ...]) -> tuple[ToolSpec, ...]:
+        """Return those tools that code may call."""
+        if isinstance(self.tools, bool):
+            return others if self.tools else ()
+        return tuple(spec for spec in others if spec.name in self.tools)
 
     def validate(self, arguments: JsonObject) -> JsonObject:
         """Return the code, without the fences that models like to put around it.
@@ -228,11 +263,18 @@ class _RunInterpreter:
                 self._interpreter = self._settings.interpreter()
             except ConfigurationError as error:
                 raise ToolError(f"The code interpreter is not set up. {error}") from error
-        interpreter, seconds = self._interpreter, self._settings.seconds
-        outcome = await interpreter.run(arguments["code"], seconds)
+        interpreter, seconds, tools = self._interpreter, self._settings.seconds, self._tools()
+        outcome = await interpreter.run(arguments["code"], seconds, tools)
         _tell(interpreter.report)
         kept = await _keep(interpreter, outcome.files)
-        return report(outcome, seconds) + kept
+        return report(outcome, seconds, tools.seconds if tools else 0.0) + kept
+
+    def _tools(self) -> HostTools | None:
+        call = current_call()
+        specs = self._settings.callable_of(call.tools) if call is not None else ()
+        if call is None or not specs:
+            return None
+        return HostTools(specs=specs, call=call.call_tool, seconds=self._settings.tool_seconds)
 
     async def aclose(self) -> None:
         """End the process and everything it started."""
@@ -268,7 +310,7 @@ async def _keep(interpreter: Interpreter, files: Sequence[MadeFile]) -> str:
     return defused("".join(f"\n{line}" for line in lines))
 
 
-def report(outcome: Outcome, seconds: float) -> str:
+def report(outcome: Outcome, seconds: float, tool_seconds: float = 0.0) -> str:
     """Return what the model reads of an outcome.
 
     >>> report(Outcome(value="4"), 30)
@@ -276,12 +318,13 @@ def report(outcome: Outcome, seconds: float) -> str:
 
     Raises:
         ToolError: the code failed.
-        ToolTimeoutError: it took longer than `seconds`.
+        ToolTimeoutError: it took longer than `seconds`, or its tools longer than theirs.
     """
     text = _printed(outcome)
     if outcome.timed_out:
         state = _LOST if outcome.restarted else "Variables are kept."
-        raise ToolTimeoutError(f"{text}The code was stopped after {seconds:g} s. {state}")
+        more = f" of its own, or {tool_seconds:g} s of its tools" if tool_seconds else ""
+        raise ToolTimeoutError(f"{text}The code was stopped after {seconds:g} s{more}. {state}")
     if outcome.killed_by:
         reason = _REASONS.get(outcome.killed_by, f"It ended the interpreter ({outcome.killed_by}).")
         raise ToolError(f"{text}{reason} {_LOST}")

@@ -1,0 +1,187 @@
+"""Code mode: the model writes code that calls the other tools of its run."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from agentkit import Agent, Limits, Policy, Result, tool
+from agentkit.errors import ConfigurationError
+from agentkit.events import CallFinished, CallStarted, Event
+from agentkit.messages import ApprovalRequest, Decision, ToolResult
+from agentkit.testing import ScriptedModel, call
+from agentkit.toolkit import Registry, ask_first
+from agentkit_tools.clock import TOOLS as CLOCK
+from agentkit_tools.code_interpreter import CodeInterpreter
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Make temporary folders in one that must be empty afterwards."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    yield
+    assert list(tmp_path.iterdir()) == []
+
+
+@tool
+def stock(fruit: str, shop: int = 1) -> dict[str, Any]:
+    """Count the fruit in a shop.
+
+    Args:
+        fruit: singular, in English.
+        shop: its number.
+    """
+    return {"fruit": fruit, "count": len(fruit) * shop}
+
+
+@tool(approval="always")
+def pay(amount: int) -> str:
+    """Pay."""
+    return f"paid {amount}"
+
+
+async def run(
+    code: str | list[str], *tools: Any, interpreter: Any = None, **fields: Any
+) -> tuple[Result, list[Event], list[str]]:
+    """Let a model run cells; return the result, the events and what the model has read."""
+    cells = [code] if isinstance(code, str) else code
+    turns = [call("code_interpreter", code=cell) for cell in cells]
+    fields = {"name": "test", "policy": Policy(), "plan": False} | fields
+    interpreter = interpreter or CodeInterpreter(tools=True)
+    with ScriptedModel([*turns, "Done."]) as model:
+        agent = Agent(model=model, registry=Registry([interpreter, *tools]), **fields)
+        async with agent.start("Go") as started:
+            events = [event async for event in started]
+        result = await started.result()
+    return result, events, [e.text for e in result.transcript if isinstance(e, ToolResult)]
+
+
+async def test_code_loops_over_a_tool_and_the_model_reads_only_what_it_prints() -> None:
+    code = (
+        "total = 0\n"
+        "for fruit in ['fig', 'pear', 'apple', 'plum', 'kiwi']:\n"
+        "    total += stock(fruit)['count']\n"
+        "print(total)"
+    )
+    result, events, read = await run(code, stock)
+    assert read == ["20"]
+    assert (result.stop, result.calls, result.steps) == ("done", 6, 2)
+    inner = [event for event in events if isinstance(event, CallFinished) and event.within]
+    assert [event.name for event in inner] == ["stock"] * 5
+    assert inner[0].text == '{"fruit":"fig","count":3}'
+
+
+async def test_calls_of_several_cells_have_ids_of_their_own() -> None:
+    _, events, read = await run(["a = stock('fig')", "stock('fig', shop=2)['count']"], stock)
+    assert read[1] == "6"
+    started = [event for event in events if isinstance(event, CallStarted)]
+    assert len({event.call_id for event in started}) == 4
+
+
+async def test_a_built_in_tool_is_called_by_its_own_rules() -> None:
+    code = (
+        "print(clock('Asia/Tokyo')[-30:])\n"
+        "try: clock('Atlantis')\n"
+        "except ToolError as error: print('failed:', str(error)[:40])"
+    )
+    _, _, read = await run(code, *CLOCK)
+    first, second = read[0].splitlines()
+    assert "Asia/Tokyo" in first
+    assert second.startswith("failed: ")
+    assert "Atlantis" in second
+
+
+async def test_a_mistake_of_the_code_is_told_with_the_tool_s_own_words() -> None:
+    _, _, read = await run("stock('fig', shop='x')", stock)
+    assert 'File "cell", line 1' in read[0]
+    assert "ToolError: Wrong arguments for 'stock': shop:" in read[0]
+
+
+async def test_the_limit_of_calls_holds_in_a_loop_of_code() -> None:
+    code = "n = 0\nwhile True:\n    stock('fig')\n    n += 1"
+    result, _, read = await run(code, stock, policy=Policy(limits=Limits(calls=5)))
+    assert "ToolError: Not run: the run's limit of 5 calls is reached." in read[0]
+    assert (result.stop, result.calls) == ("limit", 5)
+
+
+async def test_a_person_is_asked_before_code_does_what_wants_it() -> None:
+    asked: list[ApprovalRequest] = []
+
+    async def approve(request: ApprovalRequest) -> Decision:
+        asked.append(request)
+        return request.arguments["amount"] < 10
+
+    code = (
+        "for amount in (5, 50):\n"
+        "    try: print(pay(amount))\n"
+        "    except ToolError as error: print(error)"
+    )
+    _, _, read = await run(code, pay, approver=approve)
+    assert read == ["paid 5\nNot run: the person you work for has refused this call."]
+    assert [request.arguments for request in asked] == [{"amount": 5}, {"amount": 50}]
+    _, _, read = await run("pay(5)", pay)
+    assert "nobody can be asked while code_interpreter is at work. Call pay by itself." in read[0]
+
+
+async def test_a_tool_that_hangs_costs_the_cell_its_patience_and_no_variables() -> None:
+    @tool(timeout_seconds=60)
+    async def hang() -> None:
+        """Hang."""
+        await anyio.sleep_forever()
+
+    interpreter = CodeInterpreter(tools=True, seconds=2, tool_seconds=0)
+    _, events, read = await run(["kept = 1\nhang()", "kept"], hang, interpreter=interpreter)
+    assert "The code was stopped after 2 s" in read[0]
+    assert read[1] == "1"
+    ended = [event for event in events if isinstance(event, CallFinished) and event.within]
+    assert [(event.name, event.ok) for event in ended] == [("hang", False)]
+
+
+def told(*tools: Any) -> str:
+    return Registry(tools).specs[0].description
+
+
+def test_the_model_is_told_of_the_functions_in_a_line_each() -> None:
+    description = told(CodeInterpreter(tools=True), stock, pay)
+    assert description.splitlines()[1:] == ["stock(fruit, shop=...)", "pay(amount)"]
+    assert told(CodeInterpreter(tools=("pay", "missing")), stock, pay).endswith(":\npay(amount)")
+    assert len(told(CodeInterpreter(tools=True), stock)) < 350
+
+
+def test_it_is_off_unless_asked_for_and_says_nothing_where_nothing_is_there() -> None:
+    plain = CodeInterpreter().spec
+    assert Registry([CodeInterpreter(), stock]).specs[0] == plain
+    assert told(CodeInterpreter(tools=True)) == plain.description
+    assert told(CodeInterpreter(tools=("missing",)), stock) == plain.description
+
+
+def test_the_tool_itself_stays_as_it_was_and_each_registry_tells_of_its_own() -> None:
+    shared = CodeInterpreter(tools=True)
+    first, second = Registry([shared, stock]), Registry([shared, pay])
+    assert told(shared) == CodeInterpreter().spec.description
+    assert "stock(" in first.specs[0].description
+    again = Registry([*first, pay]).specs[0].description  # as an agent with MCP servers makes it
+    assert again.splitlines()[1:] == ["stock(fruit, shop=...)", "pay(amount)"]
+    assert "stock(" not in second.specs[0].description
+
+
+def test_a_rule_about_approval_keeps_the_functions() -> None:
+    spec = Registry([ask_first(CodeInterpreter(tools=True)), stock]).specs[0]
+    assert spec.description.endswith("\nstock(fruit, shop=...)")
+    assert spec.needs_approval({})
+
+
+async def test_code_that_may_not_call_tools_has_no_functions() -> None:
+    _, _, read = await run("stock('fig')", stock, interpreter=CodeInterpreter())
+    assert "NameError" in read[0]
+    _, _, read = await run("stock('fig')", stock, interpreter=CodeInterpreter(tools=("pay",)))
+    assert "NameError" in read[0]
+
+
+def test_one_name_is_no_tuple_of_names() -> None:
+    name: Any = "fetch"
+    with pytest.raises(ConfigurationError, match="no tuple of names"):
+        CodeInterpreter(tools=name)
