@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 ANSWER_SECONDS = 3.0
 """Patience with the answer to an interrupt, which comes after half a second at most."""
 
+SEND_SECONDS = 3.0
+"""Patience with a container that does not take its cell, which it does within milliseconds."""
+
 _COMMON = (
     "files: Python itself, read-only, and an empty folder in memory",
     "no network",
@@ -92,7 +95,9 @@ class VmInterpreter:
             cell = _Cell(vm, self._cells)
             try:
                 with anyio.move_on_after(seconds) as scope:
-                    await vm.send({"id": cell.number, "code": code})
+                    with anyio.move_on_after(SEND_SECONDS, shield=True):
+                        # Half a frame would spoil the interrupt that follows it.
+                        await vm.send({"id": cell.number, "code": code})
                     await cell.receive()
             finally:
                 await self._settle(vm, cell)

@@ -138,26 +138,26 @@ class Vm:
         Raises:
             BadFrameError: too long, or not a JSON object.
         """
-        found: list[JsonObject | None] = []
         async with anyio.create_task_group() as tasks:
             # Read what the runtime says too, so that it never waits for us.
             tasks.start_soon(self._listen)
             try:
-                found.append(await self._next())
+                await self._fill()
             finally:
                 tasks.cancel_scope.cancel()
-        return found[0] if found else None
+        # Only here: a frame taken inside would be lost to a cancel that comes at that moment.
+        return self._ready.pop(0) if self._ready else None
 
-    async def _next(self) -> JsonObject | None:
+    async def _fill(self) -> None:
+        """Wait until there is a frame, or there will be none."""
         fd = self._fd("stdout")
         while not self._ready:
             await anyio.wait_readable(fd)
             data = _read(fd)
             if data == b"":
-                return None
+                return
             self._received += data or b""
             self._ready += take(self._received, self._frame_bytes)
-        return self._ready.pop(0)
 
     async def _listen(self) -> None:
         fd = self._fd("stderr")

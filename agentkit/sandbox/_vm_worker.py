@@ -117,6 +117,7 @@ class Supervisor:
         self._lost = False
         self._reason = ""
         self._until = 0.0
+        self._signalled = 0.0
         self._child = Child(config)
 
     def serve(self) -> None:
@@ -181,6 +182,8 @@ class Supervisor:
         elif self._id is not None:
             if self._until and time.monotonic() > self._until:
                 self._replace(self._reason)
+            elif self._until and self._reason != "protocol":
+                self._signal()  # the first one is not heard by a child that only begins its cell
             elif self._child.printed() > self._config["output_bytes"]:
                 self._interrupt("output")
             elif excess := self._excess():
@@ -196,6 +199,11 @@ class Supervisor:
     def _interrupt(self, reason: str) -> None:
         if not self._until:
             self._end_soon(reason)
+            self._signal()
+
+    def _signal(self) -> None:
+        if time.monotonic() > self._signalled + BUSY_SECONDS:
+            self._signalled = time.monotonic()
             with suppress(OSError):
                 os.kill(self._child.pid, signal.SIGINT)
 

@@ -204,6 +204,15 @@ async def test_a_cancelled_cell_is_interrupted_and_the_session_goes_on(vm: VmInt
 
 
 @gvisor
+async def test_a_cell_without_any_time_is_stopped_however_long_it_is(vm: VmInterpreter) -> None:
+    await vm.run("x = 41", 20)
+    long = f"text = {'y' * 500_000!r}\nwhile True: pass"
+    outcome = await vm.run(long, 0)
+    assert (outcome.timed_out, outcome.restarted) == (True, False)
+    assert (await vm.run("x + 1", 20)).value == "42"
+
+
+@gvisor
 async def test_closing_ends_a_running_cell_and_may_be_done_twice() -> None:
     vm = VmInterpreter(backend="runsc")
     await vm.run("x = 1", 20)
