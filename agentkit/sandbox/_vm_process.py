@@ -1,0 +1,230 @@
+"""The host's end of a container: a command whose stdin and stdout carry frames of JSON."""
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from secrets import token_hex
+
+import anyio
+from anyio import to_thread
+
+from agentkit.errors import ToolError
+from agentkit.messages import JsonObject
+from agentkit.sandbox._capture import Capture
+from agentkit.sandbox._child import WorkerLimits
+from agentkit.sandbox._frames import BadFrameError, pack, take
+from agentkit.sandbox._vm_backends import FOLDER, Launch, Order, prepare
+
+START_SECONDS = 30.0
+"""Patience with a runtime; a container starts within a second or two."""
+
+END_SECONDS = 3.0
+"""Patience with a container whose stdin has ended, before its runtime is killed."""
+
+_SENT = ("_capture", "_frames", "_worker", "_vm_worker")
+_KEPT_VARIABLES = (
+    "PATH",
+    "HOME",
+    "USER",
+    "XDG_RUNTIME_DIR",
+    "DOCKER_HOST",
+    "DOCKER_CONTEXT",
+    "DOCKER_CONFIG",
+    "DOCKER_TLS_VERIFY",
+    "DOCKER_CERT_PATH",
+    "CONTAINER_HOST",
+)
+
+
+class Vm:
+    """One container. Opened by `start`, ended by `end`; used by one task at a time."""
+
+    def __init__(self, limits: WorkerLimits, image: str) -> None:
+        self._limits = limits
+        self._image = image
+        self._process: subprocess.Popen[bytes] | None = None
+        self._launch: Launch | None = None
+        self._folder: Path | None = None
+        self._received = bytearray()
+        self._ready: list[JsonObject] = []
+        self._said = Capture(4_000)
+        # A kept character takes at most six in JSON.
+        self._frame_bytes = 256 * 1024 + 8 * limits.kept_bytes
+        self._hello = b""
+        self.engine = ""
+
+    async def start(self, backend: str) -> None:
+        """Start the runtime and wait until Python is there.
+
+        Raises:
+            ToolError: it cannot be started; the message has the runtime's own words.
+        """
+        await to_thread.run_sync(self._spawn, backend)
+        with anyio.move_on_after(START_SECONDS):
+            await self._write(self._hello)
+            with suppress(BadFrameError):  # what it says instead is told below
+                if await self.receive() is not None:
+                    return
+        self._said.add(_read(self._fd("stderr")) or b"")
+        reason = self._said.text().strip()[-800:] or "it said nothing"
+        raise ToolError(f"{backend} cannot run Python: {reason}")
+
+    def _spawn(self, backend: str) -> None:
+        """Start the process; everything it opened is reachable from `end` at any moment."""
+        self._folder = Path(tempfile.gettempdir()) / f"agentkit-vm-{token_hex(8)}"
+        order = Order(folder=self._folder, limits=self._limits, image=self._image)
+        self._launch = prepare(backend, order)
+        self.engine = self._launch.engine
+        self._hello = pack(self._first_frame(self._launch))
+        self._process = subprocess.Popen(  # noqa: S603 - a runtime found in the PATH, no shell
+            self._launch.argv,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ},
+            cwd="/",
+            start_new_session=True,  # Ctrl-C in the terminal is not for it
+        )
+        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
+            if pipe is not None:
+                os.set_blocking(pipe.fileno(), False)
+
+    def _first_frame(self, launch: Launch) -> JsonObject:
+        """Return the sources of the first program, and its settings."""
+        limits, folder = self._limits, Path(__file__).parent
+        return {
+            "modules": {
+                name: (folder / f"{name}.py").read_text(encoding="utf-8") for name in _SENT
+            },
+            "config": {
+                "folder": FOLDER,
+                "paths": list(launch.paths),
+                "memory": limits.memory_bytes,
+                "processes": limits.processes,
+                "output_bytes": limits.output_bytes,
+                "kept_bytes": limits.kept_bytes,
+                "rlimits": {
+                    "RLIMIT_AS": limits.memory_bytes,
+                    "RLIMIT_FSIZE": limits.file_bytes,
+                    "RLIMIT_NOFILE": limits.open_files,
+                    "RLIMIT_CORE": 0,
+                },
+            },
+        }
+
+    async def send(self, frame: JsonObject) -> None:
+        """Send a frame; a container that is gone is noticed by `receive`."""
+        await self._write(pack(frame))
+
+    async def _write(self, packed: bytes) -> None:
+        data = memoryview(packed)
+        fd = self._fd("stdin")
+        while data:
+            await anyio.wait_writable(fd)
+            try:
+                data = data[os.write(fd, data) :]
+            except BlockingIOError:
+                continue
+            except OSError:
+                return
+
+    async def receive(self) -> JsonObject | None:
+        """Return the next frame, `None` if the container is gone.
+
+        Raises:
+            BadFrameError: too long, or not a JSON object.
+        """
+        async with anyio.create_task_group() as tasks:
+            # Read what the runtime says too, so that it never waits for us.
+            tasks.start_soon(self._listen)
+            try:
+                await self._fill()
+            finally:
+                tasks.cancel_scope.cancel()
+        # Only here: a frame taken inside would be lost to a cancel that comes at that moment.
+        return self._ready.pop(0) if self._ready else None
+
+    async def _fill(self) -> None:
+        """Wait until there is a frame, or there will be none."""
+        fd = self._fd("stdout")
+        while not self._ready:
+            await anyio.wait_readable(fd)
+            data = _read(fd)
+            if data == b"":
+                return
+            self._received += data or b""
+            self._ready += take(self._received, self._frame_bytes)
+
+    async def _listen(self) -> None:
+        fd = self._fd("stderr")
+        while True:
+            await anyio.wait_readable(fd)
+            data = _read(fd)
+            if data == b"":
+                return
+            self._said.add(data or b"")
+
+    def _fd(self, name: str) -> int:
+        pipe = getattr(self._process, name)
+        if pipe is None or pipe.closed:
+            raise ToolError("The code interpreter was not started.")
+        return pipe.fileno()
+
+    def hang_up(self) -> None:
+        """End the runtime at once, so that who waits for it need not; `end` does the rest."""
+        if self._process is not None:
+            _kill(self._process)
+
+    async def end(self) -> None:
+        """End the container, remove its folder, close and reap; bounded, never raises."""
+        with anyio.CancelScope(shield=True):
+            # Bounded: by END_SECONDS, a kill, and the patience with one command.
+            await to_thread.run_sync(self._end)
+
+    def _end(self) -> None:
+        process = self._process
+        if process is not None:
+            if process.stdin is not None:
+                with suppress(OSError):
+                    process.stdin.close()  # the container ends with it
+            try:
+                process.wait(END_SECONDS)
+            except subprocess.TimeoutExpired:
+                _kill(process)
+                process.wait()
+            if process.returncode:
+                self._make_sure()
+            for pipe in (process.stdout, process.stderr):
+                if pipe is not None:
+                    pipe.close()
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _make_sure(self) -> None:
+        """End a container that may have outlived the command that started it."""
+        if self._launch is not None and self._launch.end:
+            with suppress(OSError, subprocess.TimeoutExpired):
+                subprocess.run(  # noqa: S603 - as above
+                    self._launch.end, capture_output=True, timeout=10, check=False
+                )
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill the runtime's command with its group, which is its own."""
+    if process.poll() is None:
+        with suppress(OSError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def _read(fd: int) -> bytes | None:
+    """Return what is there, `b""` at the end, `None` if there is nothing yet."""
+    try:
+        return os.read(fd, 65536)
+    except BlockingIOError:
+        return None
+    except OSError:
+        return b""

@@ -1,0 +1,299 @@
+"""Runs cells inside a container or a small kernel: the first process there, over two pipes.
+
+The host speaks to it over stdin and stdout, which every container runtime carries: frames of a
+4-byte big-endian length and that many bytes of JSON. In come `{"id", "code"}` and
+`{"interrupt": id}`; out go `{"ready"}` and one answer to each cell. What a cell prints is read
+here and travels in the answer, head and tail of it. The code itself runs in a child, the same
+worker as everywhere; a child that has to be killed is replaced. When stdin ends, all ends.
+
+Imports nothing but the standard library, `_worker`,
+`_capture` and `_frames`: the host sends them all.
+"""
+
+import ctypes
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from contextlib import suppress
+from typing import Any, NoReturn
+
+import _capture
+import _frames
+import _worker
+
+FRAME_BYTES = 256 * 1024
+"""Longest answer of the child; a longer one is a forgery."""
+
+GRACE_SECONDS = 0.5
+"""Between the interrupt, which keeps the variables, and the kill, which does not."""
+
+BUSY_SECONDS = 0.1
+"""Between two looks at what a cell uses."""
+
+DRAIN_BYTES = 1 << 20
+"""Read after a cell has ended: more than a pipe holds, less than a runaway thread writes."""
+
+PR_SET_DUMPABLE = 4  # linux/prctl.h
+
+
+class Child:
+    """One worker, with its channel and its two outputs."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.control, control = socket.socketpair()
+        self._config = config
+        self._outputs: dict[int, _capture.Capture] = {}
+        self.received = bytearray()
+        pipes = [os.pipe() for _ in range(2)]
+        self.pid = os.fork()
+        if self.pid == 0:
+            _set_dumpable(1)  # else a cell may not even list its own files
+            theirs = {
+                "control": control.detach(),
+                "stdout": pipes[0][1],
+                "stderr": pipes[1][1],
+            }
+            _worker.run({**config, **theirs}, config["folder"])
+        control.close()
+        for read, write in pipes:
+            os.close(write)
+            os.set_blocking(read, False)
+        self.stdout, self.stderr = pipes[0][0], pipes[1][0]
+        self.clear()
+
+    def clear(self) -> None:
+        """Begin a new cell's output."""
+        kept = self._config["kept_bytes"]
+        self._outputs[self.stdout] = _capture.Capture(kept)
+        self._outputs[self.stderr] = _capture.Capture(kept // 3)
+
+    def read(self, fd: int) -> bytes:
+        """Take what a pipe holds now; empty if nothing, or if all who write have gone."""
+        try:
+            data = os.read(fd, 65536)
+        except BlockingIOError:
+            return b""
+        self._outputs[fd].add(data)
+        return data
+
+    def drain(self) -> dict[str, str]:
+        """Take what was printed and not read yet, and return all of the cell's output."""
+        for fd, capture in self._outputs.items():
+            limit = capture.total + DRAIN_BYTES
+            while capture.total < limit and self.read(fd):
+                pass
+        return {
+            "stdout": self._outputs[self.stdout].text(),
+            "stderr": self._outputs[self.stderr].text(),
+        }
+
+    def printed(self) -> int:
+        """Return the bytes that the cell has printed."""
+        return sum(capture.total for capture in self._outputs.values())
+
+    def send(self, frame: dict[str, Any]) -> None:
+        """Hand on a cell; a child that is gone is noticed otherwise."""
+        with suppress(OSError):
+            self.control.sendall(_frames.pack(frame))
+
+    def close(self) -> None:
+        """Close our ends."""
+        self.control.close()
+        for fd in self._outputs:
+            os.close(fd)
+
+
+class Supervisor:
+    """Keeps one child working until the host has gone."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self._config = config
+        self._received = bytearray()
+        self._out = os.dup(1)
+        self._id: int | None = None
+        self._lost = False
+        self._reason = ""
+        self._until = 0.0
+        self._signalled = 0.0
+        self._child = Child(config)
+
+    def serve(self) -> None:
+        """Run cells until the end of stdin."""
+        self._send({"ready": True, "python": sys.version.split()[0]})
+        while self._step():
+            pass
+
+    def _step(self) -> bool:
+        """Wait for something and deal with it; False when the host has gone."""
+        child = self._child
+        poll = select.poll()
+        for fd in (0, child.control.fileno(), child.stdout, child.stderr):
+            poll.register(fd, select.POLLIN)
+        busy = self._id is not None
+        ready = {fd for fd, _ in poll.poll(BUSY_SECONDS * 1000 if busy else 1000)}
+        for fd in {child.stdout, child.stderr} & ready:
+            if not child.read(fd):
+                time.sleep(0.001)  # closed by everyone: the rest says what to do
+        if 0 in ready and not self._obey():
+            return False
+        if child.control.fileno() in ready:
+            self._hear()
+        if self._child is child:
+            self._look()
+        return True
+
+    def _obey(self) -> bool:
+        data = os.read(0, 65536)
+        self._received += data
+        for frame in _frames.take(self._received, 1 << 30):
+            if "code" in frame:
+                self._look()  # a child that died since its last cell is none of this cell's
+                self._id = frame["id"]
+                self._child.send({"id": frame["id"], "code": frame["code"]})
+            elif frame.get("interrupt") == self._id:
+                self._interrupt("time")
+        return bool(data)
+
+    def _hear(self) -> None:
+        """Take the child's answer."""
+        child = self._child
+        data = b""
+        with suppress(OSError):
+            data = child.control.recv(65536)
+        child.received += data
+        answers: list[dict[str, Any]] = [{}]
+        with suppress(_frames.BadFrameError):
+            answers = _frames.take(child.received, FRAME_BYTES)
+        if not answers and not data:
+            self._end_soon("protocol")
+        elif answers and (self._id is None or [a.get("id") for a in answers] != [self._id]):
+            self._replace("protocol")
+        elif answers:
+            self._answer({key: answers[0].get(key) for key in ("value", "name", "error")})
+
+    def _look(self) -> None:
+        """Notice a child that is gone, and a cell that goes too far."""
+        ended = _reap()
+        if self._child.pid in ended:
+            self._replace(_describe(ended[self._child.pid]))
+        elif self._id is not None:
+            if self._until and time.monotonic() > self._until:
+                self._replace(self._reason)
+            elif self._until and self._reason != "protocol":
+                self._signal()  # the first one is not heard by a child that only begins its cell
+            elif self._child.printed() > self._config["output_bytes"]:
+                self._interrupt("output")
+            elif excess := self._excess():
+                self._replace(excess)
+
+    def _excess(self) -> str:
+        pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208 - ten times a second
+        if len(pids) - 1 > self._config["processes"]:
+            return "processes"
+        used = sum(map(_resident_bytes, pids))
+        return "memory" if used > self._config["memory"] else ""
+
+    def _interrupt(self, reason: str) -> None:
+        if not self._until:
+            self._end_soon(reason)
+            self._signal()
+
+    def _signal(self) -> None:
+        if time.monotonic() > self._signalled + BUSY_SECONDS:
+            self._signalled = time.monotonic()
+            with suppress(OSError):
+                os.kill(self._child.pid, signal.SIGINT)
+
+    def _end_soon(self, reason: str) -> None:
+        if not self._until:
+            self._reason, self._until = reason, time.monotonic() + GRACE_SECONDS
+
+    def _answer(self, answer: dict[str, Any]) -> None:
+        output = self._child.drain()
+        if self._reason == "output":
+            answer["error"] = f"Stopped: it printed more than {self._config['output_bytes']} bytes."
+        self._send({"id": self._id, **answer, **output, "restarted": self._lost})
+        self._child.clear()
+        self._id, self._lost, self._reason, self._until = None, False, "", 0.0
+
+    def _replace(self, reason: str) -> None:
+        """Kill all there is, say why, and begin again."""
+        child = self._child
+        self.kill()
+        self._lost = True
+        if self._id is not None:  # else the next answer tells
+            self._answer({"killed_by": reason})
+        child.close()
+        self._reason, self._until = "", 0.0
+        self._child = Child(self._config)
+
+    def kill(self) -> None:
+        """End the child and everything it started."""
+        with suppress(OSError):
+            os.killpg(self._child.pid, signal.SIGKILL)
+        if os.getpid() == 1:
+            with suppress(OSError):
+                os.kill(-1, signal.SIGKILL)  # all but us
+        with suppress(OSError):
+            os.kill(self._child.pid, signal.SIGKILL)
+            os.waitpid(self._child.pid, 0)
+        _reap()
+
+    def _send(self, frame: dict[str, Any]) -> None:
+        data = memoryview(_frames.pack(frame))
+        while data:
+            data = data[os.write(self._out, data) :]
+
+
+def _reap() -> dict[int, int]:
+    """Collect every process that has ended: status by pid. Orphans are ours, as of any init."""
+    ended: dict[int, int] = {}
+    with suppress(ChildProcessError):
+        while True:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                break
+            ended[pid] = os.waitstatus_to_exitcode(status)
+    return ended
+
+
+def _describe(code: int) -> str:
+    if code >= 0:
+        return f"exit {code}"
+    try:
+        return signal.Signals(-code).name
+    except ValueError:  # a real-time signal has no name
+        return f"signal {-code}"
+
+
+def _resident_bytes(pid: int) -> int:
+    try:
+        with open(f"/proc/{pid}/statm", encoding="ascii") as file:  # noqa: PTH123 - ten times a second
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):  # ended meanwhile
+        return 0
+
+
+def _set_dumpable(value: int) -> None:
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, value, 0, 0, 0)
+
+
+def main(config: dict[str, Any]) -> NoReturn:
+    """Serve until the host has gone."""
+    _set_dumpable(0)  # a cell of the same user cannot take this process over
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    code = 1
+    supervisor = None
+    try:
+        supervisor = Supervisor(config)
+        supervisor.serve()
+        code = 0
+    finally:
+        if supervisor is not None:
+            supervisor.kill()
+        os._exit(code)

@@ -1,0 +1,121 @@
+"""What runtimes are told, and what is said where none of them works."""
+
+import stat
+import sys
+from pathlib import Path
+
+import anyio
+import pytest
+
+from agentkit.errors import ToolError
+from agentkit.sandbox import WorkerLimits
+from agentkit.sandbox._vm import VmInterpreter
+from agentkit.sandbox._vm_backends import (
+    Order,
+    bundle,
+    container_command,
+    package_paths,
+    python_paths,
+)
+
+
+@pytest.mark.parametrize("engine", ["docker", "podman"])
+def test_a_container_gets_no_network_no_rights_and_limits(engine: str) -> None:
+    limits = WorkerLimits(memory_bytes=1 << 30, file_bytes=64 << 20, processes=32)
+    order = Order(folder=Path("/none"), limits=limits, image="python:3.13")
+    command = list(container_command(engine, "agentkit-vm-1", order))
+    image = command.index("python:3.13")
+    assert command[:2] == [engine, "run"]
+    for option, value in (
+        ("--network", "none"),
+        ("--memory", str((1 << 30) + (256 << 20))),
+        ("--memory-swap", str((1 << 30) + (256 << 20))),
+        ("--pids-limit", "96"),
+        ("--cap-drop", "ALL"),
+        ("--security-opt", "no-new-privileges"),
+        ("--user", "65534:65534"),
+        ("--pull", "never"),
+        ("--name", "agentkit-vm-1"),
+        ("--tmpfs", "/session:rw,nosuid,nodev,mode=1777,size=134217728"),
+    ):
+        assert command[command.index(option) + 1] == value
+        assert command.index(option) < image
+    for flag in ("--rm", "--interactive", "--read-only"):
+        assert flag in command[:image]
+    assert not {"--tty", "-t", "--privileged", "--volume", "-v", "--mount"} & set(command)
+    assert command[image + 1 : image + 5] == ["-I", "-X", "utf8", "-c"]
+
+
+def test_the_bundle_holds_python_read_only_and_nothing_else() -> None:
+    order = Order(folder=Path("/none"), limits=WorkerLimits())
+    config = bundle(order, "/opt/python3", ("/opt", "/usr/lib"))
+    assert config["root"] == {"path": "rootfs", "readonly": True}
+    process = config["process"]
+    assert (process["user"], process["capabilities"]) == ({"uid": 65534, "gid": 65534}, {})
+    assert process["noNewPrivileges"]
+    binds = [mount for mount in config["mounts"] if mount["type"] == "bind"]
+    assert [mount["source"] for mount in binds] == ["/opt", "/usr/lib"]
+    assert all("ro" in mount["options"] for mount in binds)
+
+
+def test_of_this_machine_only_python_and_libraries_are_shown() -> None:
+    paths = python_paths()
+    assert sys.base_prefix in paths or any(sys.base_prefix.startswith(p) for p in paths)
+    for package in package_paths():
+        assert any(package == path or package.startswith(f"{path}/") for path in paths)
+    home = str(Path.home())
+    assert not {"/", "/etc", "/home", "/tmp", "/var", home} & set(paths)
+
+
+async def test_a_runtime_without_its_daemon_is_refused_in_its_own_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = tmp_path / "docker"
+    client.write_text(
+        "#!/bin/sh\necho 'Cannot connect to the Docker daemon. Is it running?' >&2\nexit 1\n",
+        encoding="utf-8",
+    )
+    client.chmod(client.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    vm = VmInterpreter(backend="docker")
+    with pytest.raises(ToolError, match=r"docker cannot be used: Cannot connect to the Docker"):
+        await vm.run("1", 20)
+    await vm.aclose()
+
+
+async def test_an_image_that_is_not_there_is_refused_in_the_words_of_the_runtime(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = tmp_path / "podman"
+    client.write_text(
+        "#!/bin/sh\ncase $1 in version) echo 5.0 ;; run) echo 'no such image' >&2; exit 125 ;;\n"
+        f'*) echo "$@" > {tmp_path}/removed ;; esac\n',
+        encoding="utf-8",
+    )
+    client.chmod(client.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    vm = VmInterpreter(backend="podman", image="mine")
+    with pytest.raises(ToolError, match=r"podman cannot run Python: no such image") as caught:
+        await vm.run("1", 20)
+    assert "mine" in caught.value.hint
+    removed = await anyio.Path(tmp_path / "removed").read_text(encoding="utf-8")
+    assert removed.startswith("rm --force agentkit-vm-")
+    await vm.aclose()
+
+
+async def test_where_no_backend_is_installed_all_reasons_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    vm = VmInterpreter()
+    with pytest.raises(ToolError) as caught:
+        await vm.run("1", 20)
+    for backend in ("runsc", "docker", "podman"):
+        assert f"{backend} is not installed." in str(caught.value)
+    assert vm.isolation.engine == "runsc or docker or podman"
+    await vm.aclose()
+
+
+def test_a_backend_that_does_not_exist_is_refused_with_those_that_do() -> None:
+    with pytest.raises(ValueError, match=r"'lxc' is not a backend of level vm\."):
+        VmInterpreter(backend="lxc")
