@@ -8,7 +8,7 @@ from agentkit.errors import ToolError, ToolInputError, ToolTimeoutError
 from agentkit.messages import JsonObject, PlanExample, PlanStep, ToolSpec
 from agentkit.protocols import OpenTool, Tool
 from agentkit.sandbox import Interpreter, Outcome, WorkerLimits
-from agentkit.toolkit import defused
+from agentkit.toolkit import harmless
 
 SECONDS = 30.0
 """Limit of one cell."""
@@ -169,7 +169,7 @@ def report(outcome: Outcome, seconds: float) -> str:
     note = f"\n{_LOST}" if outcome.restarted else ""
     if outcome.error:
         advice = next((f"\n{more}" for sign, more in _ADVICE if sign in outcome.error), "")
-        raise ToolError(defused(f"{text}{outcome.error}{advice}{note}"))
+        raise ToolError(harmless(f"{text}{outcome.error}{advice}{note}"))
     return (text + _value(outcome)).rstrip("\n") + note or (
         "The code ran and printed nothing. Use print(...), or end with an expression."
     )
@@ -177,13 +177,13 @@ def report(outcome: Outcome, seconds: float) -> str:
 
 def _printed(outcome: Outcome) -> str:
     parts = [outcome.stdout, outcome.stderr and f"[stderr]\n{outcome.stderr}"]
-    return defused("".join(part.rstrip("\n") + "\n" for part in parts if part))
+    return harmless("".join(part.rstrip("\n") + "\n" for part in parts if part))
 
 
 def _value(outcome: Outcome) -> str:
     if outcome.value is None or (outcome.name and outcome.stdout):
         return ""  # a script that printed has said what it wanted to say
-    return defused(f"{outcome.name} = {outcome.value}" if outcome.name else outcome.value)
+    return harmless(f"{outcome.name} = {outcome.value}" if outcome.name else outcome.value)
 
 
 def _without_fences(code: str) -> str:
