@@ -56,7 +56,7 @@ async def _is_approved(state: RunState, item: Ready) -> bool:
 def _objection(state: RunState, item: Ready) -> tuple[str, str]:
     """Return why a call wants approval because of what the run has read, and what would allow it."""
     mode = state.policy.untrusted
-    if mode == "allow" or (mode == "auto" and state.approver is not None):
+    if mode == "allow" or (mode == "auto" and state.is_attended):
         return "", ""
     why, allow = state.taint.objection(item.tool.spec, item.given, state.policy)
     return (why and f"this run has read untrusted content ({state.taint}), and {why}"), allow

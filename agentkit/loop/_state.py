@@ -196,6 +196,11 @@ class RunState:
         unknown = spec.name if self.taint.sources else ""
         return self.taint.kept.get(str(arguments.get("handle")), unknown)
 
+    @property
+    def is_attended(self) -> bool:
+        """Whether somebody can be asked, here or in a run that this one is a part of."""
+        return self.approver is not None or (self.parent is not None and self.parent.is_attended)
+
     def take_in(self, spec: ToolSpec, arguments: JsonObject, result: ToolResult) -> None:
         """Take note of what a call has brought into the run."""
         if not self.taint.counts(spec, result.source):

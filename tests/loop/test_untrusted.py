@@ -277,6 +277,27 @@ async def test_an_agent_that_is_given_the_work_is_held_to_the_same(make_agent: M
     assert (world.opened, world.sent) == ([START], [])
 
 
+async def test_a_helper_of_a_run_that_is_watched_is_watched(make_agent: MakeAgent) -> None:
+    world = World()
+    inner = [call("browse", url=START), call("send", text="x"), "Sent."]
+    with ScriptedModel(inner, name="inner") as below:
+        helper = make_agent(below, *world.tools, name="helper")
+        with ScriptedModel([call("helper", task=f"Read {START}"), "Done."]) as model:
+            await make_agent(model, helper.as_tool(), approver=asks_nobody).run("Go")
+    assert world.sent == ["x"]
+
+
+async def test_who_takes_a_run_over_takes_over_what_it_has_read(make_agent: MakeAgent) -> None:
+    world = World()
+    with ScriptedModel([call("send", text="x"), "Could not."], name="second") as after:
+        second = make_agent(after, world.tools[1], name="second", description="Sends.")
+        turns = [call("browse", url=START), call("hand_over_to_second", why="Send it.")]
+        with ScriptedModel(turns) as model:
+            first = make_agent(model, world.tools[0], handoffs=(second,))
+            result = await first.run(f"Read {START}")
+    assert (world.sent, result.held_back, result.text) == ([], ("send",), "Could not.")
+
+
 async def test_what_a_helper_has_read_counts_for_who_asked(make_agent: MakeAgent) -> None:
     world = World()
     with ScriptedModel([call("browse", url=START), "Read."], name="inner") as below:
