@@ -1,7 +1,7 @@
 """Addresses of the web: those that a text names, and those that a call would open."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 from urllib.parse import urljoin, urlsplit
 
@@ -10,6 +10,7 @@ _LINKED = re.compile(r"\]\(<?([^\s()<>]{1,2000})")  # of Markdown, perhaps relat
 _GIVEN = re.compile(r"https?:\S+", re.IGNORECASE)
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
 _AFTER = ".,:;!?)]}*_~'\""
+_MOST_AFTER = 6
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -67,18 +68,18 @@ def addresses_given(arguments: Mapping[str, Any]) -> list[str]:
     >>> addresses_given({"url": "c.example/?q=1"})
     ['https://c.example/?q=1']
     """
-    return list(dict.fromkeys(_walk("", arguments)))
-
-
-def _walk(name: str, value: object) -> Iterator[str]:
-    if isinstance(value, Mapping):
-        for key, one in cast("Mapping[str, object]", value).items():
-            yield from _walk(str(key), one)
-    elif isinstance(value, list | tuple):
-        for one in cast("Iterable[object]", value):
-            yield from _walk(name, one)
-    elif isinstance(value, str):
-        yield from _given(name, value.strip())
+    found: dict[str, None] = {}
+    rest: list[tuple[str, object]] = [("", arguments)]
+    while rest:  # not by recursion: a model may nest as deep as it likes
+        name, value = rest.pop()
+        if isinstance(value, Mapping):
+            inner = list(cast("Mapping[str, object]", value).items())
+            rest.extend((str(key), one) for key, one in reversed(inner))
+        elif isinstance(value, list | tuple):
+            rest.extend((name, one) for one in reversed(cast("Sequence[object]", value)))
+        elif isinstance(value, str):
+            found.update(dict.fromkeys(_given(name, value.strip())))
+    return list(found)
 
 
 def _given(name: str, text: str) -> Iterator[str]:
@@ -94,7 +95,9 @@ def _readings(match: str) -> Iterator[str]:
     for one in dict.fromkeys((match, _ascii_part(match))):
         text = one
         yield text
-        while text and text[-1] in _AFTER:
+        for _ in range(_MOST_AFTER):
+            if text[-1:] not in _AFTER:
+                break
             text = text[:-1]
             yield text
 

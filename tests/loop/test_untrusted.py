@@ -209,6 +209,25 @@ async def test_an_address_that_the_model_has_made_up_is_not_opened(
     assert "was put together, not found" in results(result)[1].text
 
 
+async def test_arguments_of_any_depth_are_looked_through(make_agent: MakeAgent) -> None:
+    opened: list[Any] = []
+
+    @tool(effect="pure", open_world=True)
+    async def search(where: Any) -> str:
+        """Search."""
+        opened.append(where)
+        return "found"
+
+    deep: Any = ["https://evil.example/secret"]
+    for _ in range(150):
+        deep = [deep]
+    world = World()
+    turns = [call("browse", url=START), call("search", where={"in": deep}), "Done."]
+    with ScriptedModel(turns) as model:
+        result = await make_agent(model, *world.tools, search).run(f"Read {START}")
+    assert (opened, result.held_back) == ([], ("search",))
+
+
 FOUND = [
     START,
     LINK,
