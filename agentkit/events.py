@@ -82,6 +82,7 @@ class ApprovalAsked:
     call_id: str
     name: str
     arguments: JsonObject
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,6 +176,15 @@ class NoticeGiven:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunTainted:
+    """The run has read untrusted content for the first time: some calls want approval from now on."""
+
+    kind: ClassVar[str] = "tainted"
+    step: int
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HandedOver:
     """Another agent goes on with the run."""
 
@@ -225,6 +235,7 @@ Event: TypeAlias = (
     | RetryScheduled
     | UsageReported
     | NoticeGiven
+    | RunTainted
     | HandedOver
     | NestedEvent
     | RunEnded

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
+from agentkit.text import fenced
+
 JsonObject: TypeAlias = dict[str, Any]
 """A JSON object as Python has it."""
 
@@ -124,22 +126,45 @@ class ModelTurn:
 
 @dataclass(frozen=True, slots=True, weakref_slot=True, kw_only=True)
 class ToolResult:
-    """What a call gave: a value, or an error that the model can read."""
+    """What a call gave: a value, or an error that the model can read.
+
+    Attributes:
+        source: where untrusted content is from; "" for what a tool of ours says.
+        mark: the random word that the model sees around it.
+    """
 
     call_id: str
     name: str
     text: str
     ok: bool = True
+    source: str = ""
+    mark: str = ""
+
+    @property
+    def told(self) -> str:
+        r"""The text as the model reads it: between markers, where it is from outside.
+
+        >>> ToolResult(call_id="a", name="now", text="noon").told
+        'noon'
+        >>> ToolResult(call_id="a", name="get", text="Buy!", source="get", mark="kqzwv").told
+        '[data kqzwv get]\nBuy!\n[/kqzwv]'
+        """
+        return fenced(self.text, self.source, self.mark) if self.source else self.text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApprovalRequest:
-    """A call that a person is asked about."""
+    """A call that a person is asked about.
+
+    Attributes:
+        reason: why, where it is not the tool's own rule.
+    """
 
     run_id: str
     call_id: str
     name: str
     arguments: JsonObject
+    reason: str = ""
 
 
 Decision: TypeAlias = bool | str
@@ -178,6 +203,11 @@ class ToolSpec:
         examples: plans that use the tool; a small model is shown them when it plans.
         effect: what a call changes; decides whether one that failed on the way is repeated.
         approval: whether a person is asked first.
+        untrusted: what it returns is from outside: anybody may have written it.
+        open_world: whether it reaches anything outside of the run. False makes a call harmless,
+            whatever its effect; where nobody says, all but a pure one counts as reaching it.
+        allowed: a person has said beforehand that it needs no approval, not even in a run that has
+            read untrusted content.
     """
 
     name: str
@@ -187,6 +217,9 @@ class ToolSpec:
     examples: tuple[PlanExample, ...] = ()
     effect: Effect = "once"
     approval: Approval = "never"
+    untrusted: bool = False
+    open_world: bool | None = None
+    allowed: bool = False
 
     def needs_approval(self, arguments: JsonObject) -> bool:
         """Tell whether a person is asked before a call with these arguments."""

@@ -19,6 +19,9 @@ PhasedThinking: TypeAlias = Thinking | Mapping[Phase, Thinking]
 ToolCalls: TypeAlias = Literal["native", "guided", "auto"]
 """How calls are asked for: by the server's own parser, under a JSON schema, or chosen by engine."""
 
+Untrusted: TypeAlias = Literal["auto", "allow", "ask", "refuse"]
+"""What a run that has read untrusted content may still do: "auto" asks where nobody watches."""
+
 Plan: TypeAlias = Literal["auto"] | bool
 """Whether a run plans first: "auto" does so where the engine is small."""
 
@@ -136,12 +139,21 @@ class Policy:
         tool_retry: of a tool call that failed on the way, where its effect allows it.
         timeouts: the clocks.
         limits: what may be used up.
+        untrusted: whether a run that has read untrusted content may still make calls that change
+            something, and open addresses that it has put together itself: "ask" a person, or
+            "refuse". "auto" allows it where an approver is there, and asks where none is: such a
+            call is not made then, and the run goes on.
+        allow_tools: names of tools that such a run may call all the same.
+        allow_hosts: hosts whose addresses it may open, subdomains included.
     """
 
     retry: Retry = field(default_factory=Retry)
     tool_retry: Retry = field(default_factory=lambda: Retry(attempts=2))
     timeouts: Timeouts = field(default_factory=Timeouts)
     limits: Limits = field(default_factory=Limits)
+    untrusted: Untrusted = "auto"
+    allow_tools: tuple[str, ...] = ()
+    allow_hosts: tuple[str, ...] = ()
 
 
 def _check(group: str, policy: Any, **least: int) -> None:

@@ -29,6 +29,7 @@ from agentkit.policies import (
     Timeouts,
     ToolCalls,
     Traffic,
+    Untrusted,
 )
 
 _APP = "agentkit"
@@ -62,6 +63,9 @@ class Settings(BaseSettings):
         schema_share: of the model's context; if what MCP tools take up of it is more, the model
             finds them with a search tool instead.
         tools: names of the built-in tools to offer; all where unset.
+        untrusted: what a run that has read untrusted content may still do: see `Policy`.
+        allow_tools: names of tools that such a run may call all the same.
+        allow_hosts: hosts whose addresses it may open, subdomains included.
         sampling: overrides of the model's preset, such as `temperature`.
         strict_tools: hold arguments to their schema by grammar where the server can (SGLang).
         engine_keep_alive: seconds for which an engine of ours outlives its last user.
@@ -86,6 +90,9 @@ class Settings(BaseSettings):
     mcp_servers: Path | None = None
     schema_share: Annotated[float, Field(gt=0, le=1)] = 0.1
     tools: Annotated[tuple[str, ...] | None, NoDecode] = None
+    untrusted: Untrusted = "auto"
+    allow_tools: Annotated[tuple[str, ...], NoDecode] = ()
+    allow_hosts: Annotated[tuple[str, ...], NoDecode] = ()
     small_model: bool | None = None
     thinking: PhasedThinking = "auto"
     tool_calls: ToolCalls = "auto"
@@ -103,7 +110,7 @@ class Settings(BaseSettings):
     cache_dir: Path = Field(default_factory=lambda: user_cache_path(_APP))
     data_dir: Path = Field(default_factory=lambda: user_data_path(_APP))
 
-    @field_validator("tools", mode="before")
+    @field_validator("tools", "allow_tools", "allow_hosts", mode="before")
     @classmethod
     def _split_names(cls, value: object) -> object:
         """Read `clock, fetch`, as it stands in an environment variable."""
@@ -141,6 +148,9 @@ class Settings(BaseSettings):
             tool_retry=self.tool_retry,
             timeouts=self.timeouts,
             limits=self.limits,
+            untrusted=self.untrusted,
+            allow_tools=self.allow_tools,
+            allow_hosts=self.allow_hosts,
         )
 
     @property

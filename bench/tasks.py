@@ -126,6 +126,7 @@ async def _agent(mode: str, given: argparse.Namespace) -> AsyncGenerator[Agent]:
         settings = read_settings(
             engine="embedded",
             weights=given.weights,
+            allow_tools=("code_interpreter",),  # some tasks compute with what stands on a page
             limits=Limits(steps=_STEPS, answer_tokens=_TOKENS),
             state_dir=Path(stack.enter_context(tempfile.TemporaryDirectory())),
             **MODES[mode],

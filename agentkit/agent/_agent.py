@@ -1,12 +1,12 @@
 """Agent: instructions, tools and a model, ready to be given tasks."""
 
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, TypedDict, Unpack, cast
+from typing import Any, Unpack, cast
 from uuid import uuid4
 
 import anyio
@@ -14,12 +14,23 @@ from anyio import from_thread
 
 from agentkit.agent._conversation import Conversation, without_thinking
 from agentkit.agent._delegate import AgentTool, HandOver
+from agentkit.agent._options import RunOptions
 from agentkit.agent._output import output_of
 from agentkit.errors import AgentkitError, InvalidTaskError
 from agentkit.events import Event
-from agentkit.loop import CURRENT_RUN, PausedRun, Result, Run, RunState, Successor, run_to_end
+from agentkit.loop import (
+    CURRENT_RUN,
+    STANDING,
+    PausedRun,
+    Result,
+    Run,
+    RunState,
+    Successor,
+    Taint,
+    run_to_end,
+)
 from agentkit.loop import OutputT as T
-from agentkit.messages import Decision, Image, Message, SystemMessage, UserMessage
+from agentkit.messages import Decision, Message, SystemMessage, UserMessage
 from agentkit.policies import PhasedThinking, Plan, Policy
 from agentkit.protocols import Approver, Model, Observer, Tool, ToolSource
 from agentkit.toolkit import FunctionTool, Registry, Shelf, schema_tokens
@@ -27,26 +38,6 @@ from agentkit.toolkit import FunctionTool, Registry, Shelf, schema_tokens
 _DEEPEST = 5  # agents that use agents
 _USUAL_CONTEXT = 32_768  # tokens: Qwen3's own, where a server does not say
 _MISSING = "Some tools cannot be used at the moment; do without them, and say so where it matters:"
-
-
-class RunOptions(TypedDict, total=False):
-    """What a run may be told beside its task.
-
-    Attributes:
-        history: earlier messages, as `Result.transcript` has them.
-        images: shown to the model with the task; it has to be one that sees.
-        thinking: overrides the agent's.
-        plan: overrides the agent's.
-        policy: overrides the agent's.
-        conversation_id: 32 characters that keep requests on one prefix cache.
-    """
-
-    history: Sequence[Message]
-    images: Iterable[Image]
-    thinking: PhasedThinking | None
-    plan: Plan | None
-    policy: Policy | None
-    conversation_id: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,6 +251,7 @@ class Agent:
             emit=_to_observers(run_id, self.observers),
             shelf=self._shelf(conversation_id),
             output=None if output_type is None else output_of(output_type),
+            taint=Taint(sources=list(options.get("untrusted", ()))),
             **_inherited(),
         )
 
@@ -293,7 +285,8 @@ class Agent:
     def _standing(self) -> list[Message]:
         missing = "" if self.source is None else self.source.missing
         told = f"{_MISSING}\n{missing}" if missing else ""
-        text = "\n\n".join(part for part in (self.instructions, told) if part)
+        fenced = STANDING if any(tool.spec.untrusted for tool in self._tools()) else ""
+        text = "\n\n".join(part for part in (self.instructions, fenced, told) if part)
         return [SystemMessage(text)] if text else []
 
     def _shelf(self, conversation_id: str) -> Shelf | None:
@@ -334,6 +327,7 @@ class Agent:
             plan=paused.plan,
             source=paused.source,
             found=list(paused.found),
+            taint=Taint(sources=list(paused.untrusted)),
             earlier_seconds=paused.seconds,
             resumed=True,
             **_inherited(),

@@ -23,6 +23,7 @@ class Conversation:
         self.agent = agent
         self.id = uuid4().hex
         self.messages: tuple[Message, ...] = ()
+        self.untrusted: tuple[str, ...] = ()
 
     async def run(self, task: str, **options: Any) -> Result:
         """Continue with a task; takes what `Agent.run` takes but `history`.
@@ -30,9 +31,7 @@ class Conversation:
         Raises:
             InvalidTaskError: the task is empty.
         """
-        result = await self.agent.run(
-            task, history=self.messages, conversation_id=self.id, **options
-        )
+        result = await self.agent.run(task, **self._before(), **options)
         self._keep(result)
         return result
 
@@ -45,8 +44,7 @@ class Conversation:
         """
         async with self.agent.start(
             task,
-            history=self.messages,
-            conversation_id=self.id,
+            **self._before(),
             when_done=self._keep,
             **options,
         ) as run:
@@ -58,15 +56,21 @@ class Conversation:
         Raises:
             AgentkitError: called in the thread of the runtime's own loop.
         """
-        result = self.agent.run_sync(
-            task, history=self.messages, conversation_id=self.id, **options
-        )
+        result = self.agent.run_sync(task, **self._before(), **options)
         self._keep(result)
         return result
+
+    def _before(self) -> dict[str, Any]:
+        return {
+            "history": self.messages,
+            "conversation_id": self.id,
+            "untrusted": self.untrusted,
+        }
 
     def _keep(self, result: Result) -> None:
         kept = (m for m in result.shown if not isinstance(m, SystemMessage))
         self.messages = tuple(without_thinking(kept))
+        self.untrusted = result.untrusted
 
 
 def without_thinking(messages: Iterable[Message]) -> list[Message]:

@@ -27,6 +27,7 @@ class AgentTool:
             description=description or f"Give a task to the agent {agent.name}.",
             parameters=_one_text("task", "What to do, with all that it needs to know."),
             timeout_seconds=agent.policy.timeouts.run or float("inf"),
+            open_world=False,  # its own calls are looked at one by one
         )
 
     def validate(self, arguments: JsonObject) -> JsonObject:
@@ -63,6 +64,7 @@ class HandOver:
             description=f"Let the agent {successor.agent} go on. {successor.description}".strip(),
             parameters=_one_text("why", "What it should do, in a sentence."),
             effect="idempotent",
+            open_world=False,
         )
 
     def validate(self, arguments: JsonObject) -> JsonObject:

@@ -66,7 +66,8 @@ def described(request: ApprovalRequest) -> str:
     'Approval: pay(amount=5)'
     """
     arguments = shortened(call_arguments(request.arguments), _SHOWN)
-    return printable(f"Approval: {request.name}({arguments})")
+    why = f" - {request.reason}" if request.reason else ""
+    return printable(f"Approval: {request.name}({arguments}){why}")
 
 
 def keep(paused: "PausedRun", state_dir: Path) -> Path:

@@ -53,6 +53,8 @@ def as_document(
         "trace": str(trace) if trace is not None else None,
         "mcp": [_server(state) for state in servers],
         "waiting": [asdict(request) for request in result.paused.waiting] if result.paused else [],
+        "untrusted": list(result.untrusted),
+        "held_back": list(result.held_back),
     }
 
 
@@ -74,6 +76,8 @@ def error_document(
         "trace": None,
         "mcp": [],
         "waiting": [],
+        "untrusted": [],
+        "held_back": [],
     }
 
 

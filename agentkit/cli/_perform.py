@@ -202,8 +202,16 @@ def figures(result: "Result") -> str:
     }
     return (
         f"{plural(result.steps, 'step')} · {plural(result.calls, 'call')} · {tokens(used)}"
-        f" · {result.seconds:.1f} s"
+        f" · {result.seconds:.1f} s{_held_back(result)}"
     )
+
+
+def _held_back(result: "Result") -> str:
+    if not result.held_back:
+        return ""
+    names = ", ".join(dict.fromkeys(result.held_back))
+    calls = plural(len(result.held_back), "call")
+    return f"\n{calls} not made after reading {', '.join(result.untrusted)}: {names}"
 
 
 async def _follow(run: "Run", order: Order, view: View, stopper: Stopper) -> "Result":

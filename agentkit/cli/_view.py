@@ -14,6 +14,7 @@ from agentkit.events import (
     NoticeGiven,
     PlanMade,
     RetryScheduled,
+    RunTainted,
     StepStarted,
     ThinkingDelta,
 )
@@ -171,6 +172,8 @@ def _line_of_rare(event: Event, most: int) -> str | None:
     match event:
         case ApprovalGiven():
             return f"{'approved' if event.approved else 'refused'}: {event.name}"
+        case RunTainted():
+            return f"untrusted: the run has read {event.source}"
         case HandedOver():
             return f"handed over: {event.before} to {event.after}"
         case NestedEvent():

@@ -8,9 +8,11 @@ from agentkit.loop._paused import PausedRun
 from agentkit.loop._result import OutputT, Result
 from agentkit.loop._run import run_to_end
 from agentkit.loop._state import CURRENT_RUN, Output, RunState, Successor
+from agentkit.loop._taint import STANDING, Taint
 
 __all__ = [
     "CURRENT_RUN",
+    "STANDING",
     "Output",
     "OutputT",
     "PausedRun",
@@ -18,5 +20,6 @@ __all__ = [
     "Run",
     "RunState",
     "Successor",
+    "Taint",
     "run_to_end",
 ]

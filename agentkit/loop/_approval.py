@@ -29,10 +29,15 @@ async def is_approved(state: RunState, item: Ready, *, outer: str = "") -> bool:
         outer: the tool that makes the call, if one does: its work cannot wait for another day.
     """
     call, spec = item.call, item.tool.spec
-    if not _wants_approval(spec, item.given):
+    wanted = _wants_approval(spec, item.given)
+    why, allow = _objection(state, item)
+    if why and not _can_be_asked(state, item, wanted=wanted):
+        _hold_back(state, item, why, allow)
+        return False
+    if not (wanted or why):
         return True
     request = ApprovalRequest(
-        run_id=state.run_id, call_id=call.id, name=call.name, arguments=item.given
+        run_id=state.run_id, call_id=call.id, name=call.name, arguments=item.given, reason=why
     )
     if outer and state.approver is None:
         finish_call(state, call, _NOBODY.format(outer=outer, name=call.name), ok=False)
@@ -53,6 +58,7 @@ async def _ask(state: RunState, request: ApprovalRequest) -> Decision | None:
             call_id=request.call_id,
             name=request.name,
             arguments=request.arguments,
+            reason=request.reason,
         )
     )
     if state.approver is not None:
@@ -74,6 +80,31 @@ def _note_decision(state: RunState, item: Ready, decision: Decision) -> bool:
             state, call, f"{_REFUSED}{f': {why}' if why else ''}".rstrip(".") + ".", ok=False
         )
     return decision is True
+
+
+def _objection(state: RunState, item: Ready) -> tuple[str, str]:
+    """Return why a call wants approval because of what the run has read, and what would allow it."""
+    mode = state.policy.untrusted
+    if mode == "allow" or (mode == "auto" and state.is_attended):
+        return "", ""
+    why, allow = state.taint.objection(item.tool.spec, item.given, state.policy)
+    return (why and f"this run has read untrusted content ({state.taint}), and {why}"), allow
+
+
+def _can_be_asked(state: RunState, item: Ready, *, wanted: bool) -> bool:
+    if state.policy.untrusted == "refuse":
+        return False
+    # A tool that wants approval anyway pauses the run where nobody is there.
+    return wanted or state.approver is not None or item.call.id in state.decisions
+
+
+def _hold_back(state: RunState, item: Ready, why: str, allow: str) -> None:
+    """Give a call that is not made a result that says why, and what a person can do about it."""
+    name = item.call.name
+    state.held_back = (*state.held_back, name)
+    state.notice(f"{name} is not called: {why}. To allow it: {allow}.")
+    text = f"Not run: {why}: that needs approval ({allow}). Do without it, and say so."
+    finish_call(state, item.call, text, ok=False)
 
 
 def _wants_approval(spec: ToolSpec, arguments: JsonObject) -> bool:

@@ -17,7 +17,7 @@ from agentkit.loop._state import CURRENT_RUN, RunState, pointed
 from agentkit.messages import JsonObject, ToolCall, ToolResult
 from agentkit.protocols import CURRENT_CALL, CallContext, Tool
 from agentkit.resilience import abandoned, retrying, run_apart
-from agentkit.text import capped, defused
+from agentkit.text import capped, harmless
 from agentkit.toolkit import as_text
 
 if TYPE_CHECKING:
@@ -62,22 +62,33 @@ async def run_call(state: RunState, item: Ready, nested: "NestedCalls | None" = 
             text = f"{text.rstrip('.')}. {_UNKNOWN}"
     except AgentkitError as error:
         text, ok = str(error), False
+    source = state.source_of(spec, item.given)
     most = state.policy.limits.result_chars
     shelved = len(text) > most and call.name != READER and not within
-    if shelved and (handle := await state.keep_whole(text)):
+    if shelved and (handle := await state.keep_whole(text, source)):
         text = pointed(capped(text, most - _POINTER_CHARS), handle)
-    return finish_call(state, call, text, ok=ok, seconds=anyio.current_time() - began)
+    seconds = anyio.current_time() - began
+    result = finish_call(state, call, text, ok=ok, seconds=seconds, source=source)
+    state.take_in(spec, item.given, result)
+    return result
 
 
 def finish_call(
-    state: RunState, call: ToolCall, text: str, *, ok: bool, seconds: float = 0.0
+    state: RunState,
+    call: ToolCall,
+    text: str,
+    *,
+    ok: bool,
+    seconds: float = 0.0,
+    source: str = "",
 ) -> ToolResult:
     """Tell that a call is over, and return its result as the model reads it.
 
     Whole, where it is read by the tool that has made the call.
     """
     within = state.within.get(call.id, "")
-    shown = capped(defused(text), state.policy.limits.result_chars)
+    # Cut first: what is a million characters long is not gone through for those that are kept.
+    shown = harmless(capped(text, state.policy.limits.result_chars))
     state.emit(
         CallFinished(
             step=state.steps,
@@ -89,7 +100,10 @@ def finish_call(
             within=within,
         )
     )
-    result = ToolResult(call_id=call.id, name=call.name, text=shown, ok=ok)
+    mark = state.taint.mark if source else ""
+    result = ToolResult(
+        call_id=call.id, name=call.name, text=shown, ok=ok, source=source, mark=mark
+    )
     state.finished[call.id] = result
     return replace(result, text=capped(text, _WHOLE_CHARS)) if within else result
 

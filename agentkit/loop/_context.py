@@ -5,7 +5,7 @@ The transcript itself is never changed: this is only what of it the model is sho
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from agentkit.messages import (
     Message,
@@ -134,6 +134,8 @@ def size_of(message: Message) -> int:
     if isinstance(message, ModelTurn):
         calls = sum(len(c.name) + len(c.arguments) + 60 for c in message.tool_calls)
         return _bytes(message.text) + _bytes(message.thinking) + calls + 40
+    if isinstance(message, ToolResult):
+        return _bytes(message.told) + 40
     return _bytes(message.text) + 40
 
 
@@ -153,7 +155,8 @@ def as_lines(messages: Sequence[Message], most: int) -> str:
                 lines.append(f"Note: {message.text[:most]}")
             case ToolResult():
                 kind = "Result" if message.ok else "Error"
-                lines.append(f"{kind} of {message.name}: {message.text[:most]}")
+                shown = replace(message, text=message.text[:most]).told
+                lines.append(f"{kind} of {message.name}: {shown}")
             case ModelTurn():
                 if message.text:
                     lines.append(f"Assistant: {message.text[:most]}")

@@ -7,6 +7,7 @@ An answer that fails is asked for once more; after that the results themselves a
 
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
 from agentkit.events import Phase
@@ -85,7 +86,7 @@ async def answer(
 
 
 def _question(source: Source, task: str, found: Found, before: Sequence[Message]) -> list[Message]:
-    facts = fact_lines(found)
+    facts = told_lines(found)
     lost = bool(found) and not any(result.ok for _, result in found)
     prompt = (_NOTHING if lost else _PROMPTS[source]).format(task=task, facts=facts)
     return [*before, UserMessage(prompt)]
@@ -123,10 +124,21 @@ def _complaint(text: str, task: str, found: Found) -> str:
 def fact_lines(found: Found) -> str:
     """Return what was found, a line or more for each fact."""
     return "\n".join(
-        f"- {step.need}: {'' if result.ok else 'not found: '}"
-        f"{capped(result.text.strip(), _FACT_CHARS)}"
+        f"- {step.need}: {'' if result.ok else 'not found: '}{_shortened(result).text}"
         for step, result in found
     )
+
+
+def told_lines(found: Found) -> str:
+    """Return the same for a model: what is from outside stands between markers."""
+    return "\n".join(
+        f"- {step.need}: {'' if result.ok else 'not found: '}{_shortened(result).told}"
+        for step, result in found
+    )
+
+
+def _shortened(result: ToolResult) -> ToolResult:
+    return replace(result, text=capped(result.text.strip(), _FACT_CHARS))
 
 
 async def _written(state: RunState, phase: Phase, messages: Sequence[Message]) -> ModelTurn:

@@ -8,11 +8,12 @@ answer from the collected results, where no call is possible.
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import cast
 
 from agentkit.events import PlanMade
-from agentkit.loop._fact_answer import Found, answer, fact_lines
+from agentkit.loop._fact_answer import Found, answer, fact_lines, told_lines
 from agentkit.loop._fact_plan import (
     FactPlan,
     Source,
@@ -110,7 +111,7 @@ async def _other_way(state: RunState, step: PlanStep, result: ToolResult) -> Pla
     others = [spec.name for spec in specs if spec.name != step.tool]
     if not others or "://" in state.task:  # a page that cannot be read is not known elsewhere
         return None
-    messages = revision_messages(specs, _in_context(state), state.plan, step, result.text)
+    messages = revision_messages(specs, _in_context(state), state.plan, step, result.told)
     return await _ask_for_step(state, messages, others, tools_only=False)
 
 
@@ -120,7 +121,7 @@ async def _find_missing(
     """Get a fact that the plan has left out."""
     specs = state.registry.specs
     names = [spec.name for spec in specs]
-    facts = fact_lines(found)
+    facts = told_lines(found)
     messages = missing_messages(specs, _in_context(state), state.plan, facts, figures)
     step = await _ask_for_step(state, messages, names, tools_only=True)
     if step is None or step in state.plan:  # it was asked already, and did not tell
@@ -178,7 +179,7 @@ async def _get_fact(state: RunState, step: PlanStep, found: Found) -> ToolResult
         result = _last_result(state)
         if result.ok:
             break
-        prompt += _AGAIN.format(tool=step.tool, error=_gist(result.text))
+        prompt += _AGAIN.format(tool=step.tool, error=replace(result, text=_gist(result.text)).told)
         messages[-1] = UserMessage(prompt)
     return result
 
@@ -213,7 +214,7 @@ def _gist(error: str) -> str:
 
 def _known_lines(found: Found) -> str:
     known = _known(found)  # an error would be copied
-    return f"{_KNOWN}\n{fact_lines(known)}\n" if known else ""
+    return f"{_KNOWN}\n{told_lines(known)}\n" if known else ""
 
 
 def _known(found: Found) -> Found:

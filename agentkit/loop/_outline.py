@@ -98,7 +98,7 @@ def _failed_round(state: RunState) -> str:
     """Return the first error of the last calls, "" if none failed."""
     results = takewhile(lambda entry: isinstance(entry, ToolResult), reversed(state.transcript))
     failed = [entry for entry in results if isinstance(entry, ToolResult) and not entry.ok]
-    return f"{failed[-1].name}: {failed[-1].text}" if failed else ""
+    return f"{failed[-1].name}: {failed[-1].told}" if failed else ""
 
 
 def _read_steps(text: str) -> tuple[PlanStep, ...]:

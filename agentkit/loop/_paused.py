@@ -43,6 +43,7 @@ class PausedRun:
         transcript: up to and including the turn that waits.
         finished: what the other calls of that turn gave.
         found: what a planned run of a small model has found out so far.
+        untrusted: where it has read untrusted content.
     """
 
     run_id: str
@@ -54,6 +55,7 @@ class PausedRun:
     finished: tuple[ToolResult, ...]
     plan: tuple[PlanStep, ...] = ()
     source: str = ""
+    untrusted: tuple[str, ...] = ()
     found: tuple[tuple[PlanStep, ToolResult], ...] = ()
     usage: Usage = field(default_factory=Usage)
     steps: int = 0
@@ -87,6 +89,7 @@ class PausedRun:
                 "plan": tuple(PlanStep(**one) for one in record["plan"]),
                 "found": tuple((PlanStep(**a), ToolResult(**b)) for a, b in record["found"]),
                 "usage": Usage(**record["usage"]),
+                "untrusted": tuple(record.get("untrusted", ())),
             }
             return cls(**record)
         except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -88,7 +88,7 @@ async def finish_turn(state: RunState, turn: ModelTurn, *, again: bool = False) 
         Stopped: the run goes in circles, or a person has to be asked.
         InvalidOutputError: none could run, too often in a row.
     """
-    before = state.calls
+    before, held_back = state.calls, len(state.held_back)
     results = await act(state, turn, again=again)
     ran = state.calls > before
     if ran:
@@ -99,7 +99,7 @@ async def finish_turn(state: RunState, turn: ModelTurn, *, again: bool = False) 
     if turn.problem:  # beside calls that could be read, one could not
         state.transcript.append(SystemMessage(turn.problem))
         state.notice(turn.problem)
-    if not ran:
+    if not ran and len(state.held_back) == held_back:
         state.correct(results[0].text, turn.text)
     return ran
 

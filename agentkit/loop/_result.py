@@ -38,6 +38,8 @@ class Result(Generic[OutputT]):
         seconds: from start to end.
         paused: what it takes to go on, where `stop` is "approval".
         abandoned: tools that did not stop when they were told to, and were left to themselves.
+        untrusted: where it has read untrusted content, first read first.
+        held_back: tools whose calls were not made because of that.
     """
 
     run_id: str
@@ -56,6 +58,8 @@ class Result(Generic[OutputT]):
     shown: tuple[Message, ...] = ()
     paused: PausedRun | None = None
     abandoned: tuple[str, ...] = ()
+    untrusted: tuple[str, ...] = ()
+    held_back: tuple[str, ...] = ()
 
     def unwrap(self) -> str:
         """Return the answer of a run that is done.

@@ -67,7 +67,7 @@ async def _clear(state: RunState) -> bool:
     for at in places:
         result = state.transcript[at]
         if isinstance(result, ToolResult):
-            handle = await state.keep_whole(result.text)
+            handle = await state.keep_whole(result.text, result.source)
             left_out = f"[{len(result.text) - _GIST} characters were left out to save room.]"
             text = pointed(f"{result.text[:_GIST]}\n{left_out}", handle)
             state.context.clear(at, replace(result, text=text))
@@ -103,7 +103,7 @@ async def _shrink(state: RunState) -> bool:
     for at in range(state.context.until, len(state.transcript)):
         result = state.context.cleared.get(at) or state.transcript[at]
         if isinstance(result, ToolResult) and len(result.text) > most + most // 2:
-            handle = await state.keep_whole(result.text)
+            handle = await state.keep_whole(result.text, result.source)
             text = pointed(capped(result.text, most), handle)
             state.context.clear(at, replace(result, text=text))
             shrunk = True

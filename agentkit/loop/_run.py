@@ -53,6 +53,8 @@ async def run_to_end(state: RunState, *, plan: bool) -> Result:
             parent_run_id=state.parent.run_id if state.parent is not None else "",
         )
     )
+    if state.taint.sources and state.parent is None:
+        state.tell_taint(state.taint.sources[0])
     state.shelf_is_used = any(map(points, state.transcript))
     try:
         stop, reason, error = await _until_stopped(state, strategy)
@@ -111,6 +113,8 @@ def end_run(state: RunState, stop: Stop, reason: str, error: AgentkitError | Non
         seconds=seconds,
         paused=paused,
         abandoned=state.abandoned,
+        untrusted=tuple(state.taint.sources),
+        held_back=state.held_back,
     )
     state.emit(
         RunEnded(

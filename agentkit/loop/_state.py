@@ -9,14 +9,16 @@ from typing import Any
 import anyio
 
 from agentkit.errors import InvalidOutputError
-from agentkit.events import Event, HandedOver, NoticeGiven, Phase
+from agentkit.events import Event, HandedOver, NoticeGiven, Phase, RunTainted
 from agentkit.loop._context import Context
 from agentkit.loop._guard import Guard
 from agentkit.loop._paused import PausedRun
 from agentkit.loop._result import Result
+from agentkit.loop._taint import Taint, source_of
 from agentkit.messages import (
     ApprovalRequest,
     Decision,
+    JsonObject,
     Message,
     ModelTurn,
     PlanStep,
@@ -133,6 +135,8 @@ class RunState:
     resumed: bool = False
     earlier_seconds: float = 0.0
     abandoned: tuple[str, ...] = ()
+    taint: Taint = field(default_factory=Taint)
+    held_back: tuple[str, ...] = ()
     refused_calls: int = 0
     wants_stop: bool = False
     result: Result | None = None
@@ -142,6 +146,13 @@ class RunState:
 
     def __post_init__(self) -> None:
         self.list_deferred()
+        if self.parent is not None:
+            self.taint = self.parent.taint
+        else:
+            self.taint.recall((*self.transcript, *self.finished.values()))
+        for entry in self.transcript:
+            if isinstance(entry, ToolResult) and (found := _POINTER.search(entry.text)):
+                self.taint.kept.setdefault(found[1], entry.source)
 
     def list_deferred(self) -> None:
         """Begin a catalogue of the tools that the registry does not show."""
@@ -182,7 +193,35 @@ class RunState:
         """Return what of the transcript the model is shown."""
         return self.context.shown(self.transcript)
 
-    async def keep_whole(self, text: str) -> str:
+    def source_of(self, spec: ToolSpec, arguments: JsonObject) -> str:
+        """Return where the result of a call is from, "" for what is not untrusted."""
+        if self.shelf is None or spec.name != self.shelf.tool.spec.name:
+            return source_of(spec, arguments)
+        # Nobody may know any more whose result it is: of another process, or summed up since.
+        unknown = spec.name if self.taint.sources else ""
+        return self.taint.kept.get(str(arguments.get("handle")), unknown)
+
+    @property
+    def is_attended(self) -> bool:
+        """Whether somebody can be asked, here or in a run that this one is a part of."""
+        return self.approver is not None or (self.parent is not None and self.parent.is_attended)
+
+    def take_in(self, spec: ToolSpec, arguments: JsonObject, result: ToolResult) -> None:
+        """Take note of what a call has brought into the run."""
+        if not self.taint.counts(spec, result.source):
+            return
+        opened = spec.effect == "pure" and spec.open_world is True
+        if self.taint.take_in(result, arguments, opened=opened):
+            self.tell_taint(result.source)
+
+    def tell_taint(self, source: str) -> None:
+        """Tell that this run has read something untrusted, and so has each that it is a part of."""
+        run: RunState | None = self
+        while run is not None:
+            run.emit(RunTainted(step=run.steps, source=source))
+            run = run.parent
+
+    async def keep_whole(self, text: str, source: str = "") -> str:
         """Keep a result whole where the model can read on in it, and return its handle, if any."""
         if self.shelf is None:
             return ""
@@ -194,6 +233,7 @@ class RunState:
             self.notice(f"A long result could not be kept: {error}.")
             return ""
         self.shelf_is_used = True
+        self.taint.kept[handle] = source
         return handle
 
     def raise_if_waiting(self) -> None:
@@ -221,6 +261,7 @@ class RunState:
             finished=tuple(self.finished[c.id] for c in calls if c.id in self.finished),
             plan=self.plan,
             source=self.source,
+            untrusted=tuple(self.taint.sources),
             found=tuple(self.found),
             usage=self.usage,
             steps=self.steps,

@@ -30,7 +30,8 @@ class ServerConfig:
         required: without this server nothing starts at all.
         include: the only tools wanted, by the server's own names; empty means all.
         exclude: tools not wanted; wins over `include`.
-        trusted: believe what it says of the effects of its tools.
+        trusted: believe what it says of the effects of its tools, and take what they return for
+            the word of a tool of ours: not for content from outside.
         approval: whether a person is asked before a call.
         approved: tools that need no approval, by the server's own names.
         prefix: always name the tools `server__tool`.

@@ -274,6 +274,9 @@ def _tool(server: Server, tool: OfferedTool, name: str) -> McpTool:
         server.call_seconds,
         effect=tool.effect,
         approval="never" if tool.name in config.approved else config.approval,
+        untrusted=not config.trusted,
+        open_world=True,
+        allowed=tool.name in config.approved,
     )
     return McpTool(spec, tool.validator, call)
 

@@ -98,6 +98,9 @@ class Reading:
             self._server.call_seconds,
             effect="pure",
             approval="never" if way.name in config.approved else config.approval,
+            untrusted=not config.trusted,
+            open_world=True,
+            allowed=way.name in config.approved,
         )
         return McpTool(spec, compiled(parameters), way.call)
 

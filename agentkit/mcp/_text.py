@@ -1,20 +1,11 @@
 """What a server says, made fit to be shown: no control characters, no endless length."""
 
-import re
 from typing import cast
 
 from anyio.lowlevel import checkpoint
 
-_ESCAPE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?")
-# C0 and C1 but tab and newline, bidirectional marks and overrides, what has no width or no ink
-# (fillers, the blank of braille, invisible signs of music and shorthand), byte order mark, tags
-# and the variation selectors that nothing needs, lone surrogates: a terminal, a reader or an
-# encoder would be fooled by them. Joiners and U+FE0F stay: scripts and emoji need them.
-_HIDDEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f"
-    "\u202a-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0e\ufeff\uffa0\ufff0-\ufffb\ud800-\udfff"
-    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
-)
+from agentkit.text import visible
+
 _PIECE_CHARS = 250_000
 _HEADROOM = 8
 """How many times as long as a line may be is gone through for it: much of it may vanish."""
@@ -26,10 +17,7 @@ def clean(text: str) -> str:
     >>> clean("\x1b[31mred\x1b[0m\r\nnext \u202eline")
     'red\nnext line'
     """
-    if text.isascii() and text.isprintable():
-        return text
-    lines = text.replace("\u2028", "\n").replace("\u2029", "\n")
-    return _HIDDEN.sub("", _ESCAPE.sub("", lines))
+    return visible(text)
 
 
 def hides(text: str) -> bool:

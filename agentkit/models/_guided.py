@@ -177,7 +177,7 @@ def _as_step(message: Message) -> Message:
 def _as_text(message: Message) -> Message:
     if isinstance(message, ToolResult):
         return UserMessage(
-            f"{'Result' if message.ok else 'Error'} of {message.name}: {message.text}"
+            f"{'Result' if message.ok else 'Error'} of {message.name}: {message.told}"
         )
     if isinstance(message, ModelTurn) and message.tool_calls:
         return ModelTurn(text="\n".join(map(_call_text, message.tool_calls)))

@@ -147,7 +147,7 @@ def _as_wire(message: Message, reasoning_field: str | None) -> JsonObject:
     """
     match message:
         case ToolResult():
-            text = defused(message.text)
+            text = defused(message.told)
             return {"role": "tool", "tool_call_id": message.call_id, "content": text}
         case ModelTurn():
             return _turn_as_wire(message, reasoning_field)

@@ -2,15 +2,13 @@
 
 import re
 
+from agentkit.text import visible
+
 _ESCAPES = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
     r"|\x1b[\]PX^_].*?(?:\x1b\\|\x07|$)"  # OSC, DCS, SOS, PM, APC: titles, clipboard
     r"|\x1b[ -/]*[0-~]",  # other two-character escapes
     re.DOTALL,
-)
-_UNSEEN = re.compile(
-    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f"  # C0 and C1 but tab, newline, carriage return
-    "\u202a-\u202e\u2066-\u2069]"  # bidirectional overrides
 )
 
 
@@ -20,10 +18,10 @@ def clean(text: str) -> str:
     >>> clean("\x1b[31mred\x1b[0m\n10%\r100%\nend")
     'red\n100%\nend'
     """
-    text = _UNSEEN.sub("", _ESCAPES.sub("", text)).replace("\r\n", "\n")
-    if "\r" not in text:
-        return text
-    return "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n"))
+    text = _ESCAPES.sub("", text).replace("\r\n", "\n")
+    if "\r" in text:
+        text = "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n"))
+    return visible(text.encode("utf-8", "backslashreplace").decode())  # half a surrogate is shown
 
 
 class Capture:

@@ -1,12 +1,15 @@
 """The interpreter that people hold: finds out what can hold the code here, and runs it there."""
 
+import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
 from anyio import to_thread
 
-from agentkit.errors import ConfigurationError, ToolError
+from agentkit.errors import ConfigurationError, SandboxUnavailableError, ToolError
 from agentkit.sandbox._kernel import landlock_version
 from agentkit.sandbox._levels import LEVELS, Isolation, Level, report_of
 from agentkit.sandbox._probe import choose_level
@@ -15,6 +18,15 @@ from agentkit.sandbox._session import Outcome, Session
 from agentkit.sandbox._setup import Setup, WorkerLimits
 from agentkit.sandbox._spares import Spares
 from agentkit.sandbox._stubs import HostTools
+
+if TYPE_CHECKING:
+    from agentkit.sandbox._monty import MontyInterpreter
+    from agentkit.sandbox._vm import VmInterpreter
+
+_ON_WINDOWS = (
+    "Install pure computation: pip install 'qwen-agentkit[monty]'. Or use a container: "
+    "AGENTKIT_CODE_ISOLATION=vm."
+)
 
 FILE_BYTES = 10 << 20
 """Longest file of the code that is read."""
@@ -51,7 +63,7 @@ class Interpreter:
         self._inputs = tuple(inputs)
         self._network = network
         self._spares = spares
-        self._session: Session | None = None
+        self._session: Session | VmInterpreter | MontyInterpreter | None = None
         self._lock = anyio.Lock()
         self._closed = False
         self.report: SandboxReport | None = None
@@ -67,7 +79,14 @@ class Interpreter:
             ConfigurationError: two inputs have one name, or one does not exist.
             ToolError: the interpreter is closed, or cannot be started.
         """
-        return await (await self._opened()).run(code, seconds, tools)
+        session = await self._opened()
+        if isinstance(session, Session):
+            return await session.run(code, seconds, tools)
+        if tools is not None:
+            raise ToolError(f"Code cannot call tools at isolation {self._isolation!r}.")
+        outcome = await session.run(code, seconds)
+        self.report = session.isolation
+        return outcome
 
     async def read_file(self, name: str, most: int = FILE_BYTES) -> bytes:
         """Return a file that the code has made; no link leads out of its folder.
@@ -79,8 +98,8 @@ class Interpreter:
         Raises:
             ToolError: there is no such file, or it is not read: no regular file, or too large.
         """
-        if self._session is None:
-            raise ToolError("The code interpreter has no files: it is not running.")
+        if not isinstance(self._session, Session):
+            raise ToolError("The code interpreter has no files, or is not running.")
         return await self._session.read_file(name, most)
 
     async def aclose(self) -> None:
@@ -89,21 +108,53 @@ class Interpreter:
         if self._session is not None:
             await self._session.aclose()
 
-    async def _opened(self) -> Session:
+    async def _opened(self) -> "Session | VmInterpreter | MontyInterpreter":
         async with self._lock:
             if self._closed:
                 raise ToolError("The code interpreter is closed.")
             if self._session is None:
-                setup, self.report = await settle(
-                    self._limits,
-                    isolation=self._isolation,
-                    minimum=self._minimum,
-                    inputs=await to_thread.run_sync(name_inputs, self._inputs),
-                    network=self._network,
-                )
-                spare = self._spares.take(setup) if self._spares is not None else None
-                self._session = spare or Session(setup)
+                self._session = await self._start()
             return self._session
+
+    async def _start(self) -> "Session | VmInterpreter | MontyInterpreter":
+        if self._isolation in {"vm", "monty"} or sys.platform == "win32":
+            return await to_thread.run_sync(self._elsewhere)
+        setup, self.report = await settle(
+            self._limits,
+            isolation=self._isolation,
+            minimum=self._minimum,
+            inputs=await to_thread.run_sync(name_inputs, self._inputs),
+            network=self._network,
+        )
+        spare = self._spares.take(setup) if self._spares is not None else None
+        return spare or Session(setup)
+
+    def _elsewhere(self) -> "VmInterpreter | MontyInterpreter":
+        """Return an engine that needs nothing of this system but a program, or a package.
+
+        Raises:
+            ConfigurationError: it has no files, or no network, and is to have some.
+            SandboxUnavailableError: nothing on Windows holds it as it was asked for.
+        """
+        if self._inputs or self._network:
+            raise ConfigurationError(
+                f"Code has neither inputs nor the network at isolation {self._isolation!r}."
+            )
+        if self._isolation == "vm":
+            from agentkit.sandbox._vm import VmInterpreter
+
+            return VmInterpreter(self._limits)
+        if self._isolation not in {"auto", "monty"}:
+            raise SandboxUnavailableError(
+                f"Isolation {self._isolation!r} does not exist on Windows.", hint=_ON_WINDOWS
+            )
+        if self._isolation == "auto" and not find_spec("pydantic_monty"):
+            raise SandboxUnavailableError(
+                "Code is not run: Windows has no isolation of its own.", hint=_ON_WINDOWS
+            )
+        from agentkit.sandbox._monty import MontyInterpreter
+
+        return MontyInterpreter(self._limits)
 
 
 async def settle(

@@ -117,9 +117,8 @@ def _reap() -> dict[int, int]:
         ended[pid] = os.waitstatus_to_exitcode(status)
 
 
-def make_folder(parent: str) -> str:
+def make_folder(folder: str) -> str:
     """Make an empty folder that only this user can enter."""
-    folder = os.path.join(parent, f"agentkit-code-{os.urandom(8).hex()}")
     os.mkdir(folder, 0o700)
     return folder
 
@@ -175,7 +174,7 @@ class Janitor:
         """Start the worker, wait for the end, clear up, report."""
         by = ""
         # In a namespace the folder is there, and goes with it.
-        self._folder = self._config["folder"] or make_folder(self._config["parent"])
+        self._folder = self._config["folder"] or make_folder(self._config["make"])
         try:
             self._furnish()
             wake = self._start(self._folder)

@@ -57,7 +57,7 @@ def report_of(level: Level, *, landlock: int, bubblewrap: str, network: bool) ->
     if level == "confined":
         return SandboxReport(
             level=level,
-            engine=f"Landlock ABI {landlock}, seccomp",
+            engine=f"Landlock ABI {landlock}, seccomp" if landlock else "Seatbelt (experimental)",
             enforced=tuple(held),
             not_enforced=(*open_network, *gaps, _WATCHED, _KERNEL, _CHANNELS, _CPU),
         )

@@ -11,10 +11,10 @@ from anyio import to_thread
 
 from agentkit.errors import ToolError
 from agentkit.sandbox._capture import clean
-from agentkit.sandbox._child import WorkerLimits
-from agentkit.sandbox._interpreter import VALUE_CHARS, Outcome
 from agentkit.sandbox._monty_worker import Cell, Worker
 from agentkit.sandbox._report import SandboxReport
+from agentkit.sandbox._session import VALUE_CHARS, Outcome
+from agentkit.sandbox._setup import WorkerLimits
 
 MEMORY_BYTES = 256 << 20
 """Most memory of a session, whatever the limits allow: the host may hold a copy of it for a while."""

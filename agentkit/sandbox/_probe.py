@@ -35,7 +35,7 @@ broken = []
 def attempt(what, action):
     try:
         done = action()
-    except (OSError, ValueError):
+    except (OSError, ValueError, AttributeError):
         return
     if done != -1:
         broken.append(what)
@@ -103,8 +103,6 @@ async def choose_level(wanted: Level | None, minimum: Level) -> tuple[Level, str
 
 def _refusal(level: Level, findings: Findings) -> str:
     reasons = [f"{name}: {why}" for name, why in findings.reasons.items() if why]
-    if not sys.platform.startswith("linux"):
-        reasons = [f"{platform.system()} has none of them"]
     return (
         f"Code is not run: isolation of level {level!r} does not hold on this machine "
         f"({'; '.join(reasons) or 'it is below the minimum'})."
@@ -134,8 +132,8 @@ async def why_not(level: Level, bubblewrap: str) -> str:
     """Return why a level does not hold here; empty if it does."""
     if level == "namespaced" and not bubblewrap:
         return "bubblewrap is not installed"
-    if level != "process" and not sys.platform.startswith("linux"):
-        return f"{platform.system()} has neither Landlock nor namespaces"
+    if not _is_known(level):
+        return f"{platform.system()} has nothing that holds it"
     stack = ExitStack()
     try:
         attempts, target = await to_thread.run_sync(_set_traps, stack)
@@ -148,6 +146,12 @@ async def why_not(level: Level, bubblewrap: str) -> str:
     finally:
         with CancelScope(shield=True):  # a folder with two small files
             await to_thread.run_sync(stack.close)
+
+
+def _is_known(level: Level) -> bool:
+    """Tell whether this system has what a level is made of; macOS has Seatbelt, untried so far."""
+    known = LEVELS if sys.platform == "linux" else LEVELS[: 2 if sys.platform == "darwin" else 1]
+    return level in known
 
 
 async def _try(setup: Setup, code: str) -> Outcome | str:

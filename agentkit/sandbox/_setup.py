@@ -9,12 +9,14 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from secrets import randbelow
+from secrets import randbelow, token_hex
 from typing import TYPE_CHECKING
 
 from agentkit.sandbox._bwrap import FOLDER, Namespace, bubblewrap_command
 from agentkit.sandbox._levels import Level
 from agentkit.sandbox._readable import readable_paths
+from agentkit.sandbox._seatbelt import command as seatbelt_command
+from agentkit.sandbox._seatbelt import profile
 
 if TYPE_CHECKING:
     from agentkit.messages import JsonObject
@@ -94,6 +96,7 @@ def start_command(setup: Setup, theirs: Sequence[int]) -> list[str]:
     if uid or inside:  # else the kernel would count what else the user has running
         rlimits["RLIMIT_NPROC"] = 2 * limits.processes
     inputs = {} if inside else dict(setup.inputs)
+    make = str(Path(tempfile.gettempdir()) / f"agentkit-code-{token_hex(8)}")
     config: JsonObject = {
         "control": control,
         "life": life,
@@ -101,7 +104,7 @@ def start_command(setup: Setup, theirs: Sequence[int]) -> list[str]:
         "stderr": stderr,
         "host": 0 if inside else os.getpid(),
         "folder": FOLDER if inside else "",
-        "parent": tempfile.gettempdir(),
+        "make": make,
         "paths": _package_paths(),
         "memory": limits.memory_bytes,
         "processes": limits.processes,
@@ -112,13 +115,16 @@ def start_command(setup: Setup, theirs: Sequence[int]) -> list[str]:
         "uid": uid,
         "confine": None,
     }
-    if setup.level != "process":
+    if setup.level != "process" and sys.platform != "darwin":
         config["confine"] = {
             "read": [*read, *inputs.values(), *([f"{FOLDER}/inputs"] if inside else [])],
             "network": setup.network,
             "keep_reading": not all(map(_is_open_to_all, read)),
         }
     argv = [sys.executable, "-I", "-S", "-X", "utf8", str(_JANITOR), json.dumps(config)]
+    if sys.platform == "darwin" and setup.level == "confined":
+        shown = [*read, *inputs.values(), str(_JANITOR.parent)]
+        return seatbelt_command(profile(shown, make), argv)
     if not inside:
         return argv
     shown = [*read, str(_JANITOR.parent)]

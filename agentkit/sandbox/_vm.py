@@ -6,10 +6,10 @@ import anyio
 
 from agentkit.errors import ToolError
 from agentkit.sandbox._capture import clean
-from agentkit.sandbox._child import WorkerLimits
 from agentkit.sandbox._frames import BadFrameError
-from agentkit.sandbox._interpreter import VALUE_CHARS, Outcome
 from agentkit.sandbox._report import SandboxReport
+from agentkit.sandbox._session import VALUE_CHARS, Outcome
+from agentkit.sandbox._setup import WorkerLimits
 from agentkit.sandbox._vm_backends import BACKENDS, IMAGE
 from agentkit.sandbox._vm_process import Vm
 

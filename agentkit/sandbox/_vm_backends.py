@@ -13,7 +13,7 @@ from pathlib import Path
 
 from agentkit.errors import ToolError
 from agentkit.messages import JsonObject
-from agentkit.sandbox._child import WorkerLimits
+from agentkit.sandbox._setup import WorkerLimits
 
 BACKENDS = ("runsc", "docker", "podman")
 """In the order in which they are tried."""

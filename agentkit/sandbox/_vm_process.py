@@ -15,8 +15,8 @@ from anyio import to_thread
 from agentkit.errors import ToolError
 from agentkit.messages import JsonObject
 from agentkit.sandbox._capture import Capture
-from agentkit.sandbox._child import WorkerLimits
 from agentkit.sandbox._frames import BadFrameError, pack, take
+from agentkit.sandbox._setup import WorkerLimits
 from agentkit.sandbox._vm_backends import FOLDER, Launch, Order, prepare
 
 START_SECONDS = 30.0
@@ -25,7 +25,11 @@ START_SECONDS = 30.0
 END_SECONDS = 3.0
 """Patience with a container whose stdin has ended, before its runtime is killed."""
 
-_SENT = ("_capture", "_frames", "_worker", "_vm_worker")
+_HERE = Path(__file__).parent
+_SENT = {"agentkit.text": _HERE.parent / "text.py"} | {
+    name: _HERE / f"{name}.py"
+    for name in ("_capture", "_frames", "_tool_stubs", "_worker", "_vm_worker")
+}
 _KEPT_VARIABLES = (
     "PATH",
     "HOME",
@@ -95,11 +99,9 @@ class Vm:
 
     def _first_frame(self, launch: Launch) -> JsonObject:
         """Return the sources of the first program, and its settings."""
-        limits, folder = self._limits, Path(__file__).parent
+        limits = self._limits
         return {
-            "modules": {
-                name: (folder / f"{name}.py").read_text(encoding="utf-8") for name in _SENT
-            },
+            "modules": {name: path.read_text(encoding="utf-8") for name, path in _SENT.items()},
             "config": {
                 "folder": FOLDER,
                 "paths": list(launch.paths),

@@ -211,10 +211,8 @@ def _few(stack: list[traceback.FrameSummary]) -> list[traceback.FrameSummary]:
 
 
 def _tool_calls(*channel: Any) -> Any:
-    sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120 - pathlib costs 10 ms of start
-    import _tool_stubs  # by path: started like this, nothing knows the package
+    import _tool_stubs  # loaded by whoever has started this: it cannot be found from here
 
-    sys.path.pop(0)
     return _tool_stubs.ToolCalls(*channel)
 
 
@@ -224,7 +222,7 @@ def run(config: dict[str, Any], folder: str) -> NoReturn:
     try:
         control = _arrange_files(config)
         _arrange_process(config, folder)
-        if config["confine"] is not None:
+        if config.get("confine") is not None:
             _confine_process(config, folder)
         os.register_at_fork(after_in_child=control.close)  # a child must not answer in our name
         worker = Worker(control, HIDDEN_FD + 1, HIDDEN_FD + 2)

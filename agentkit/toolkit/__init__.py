@@ -1,6 +1,6 @@
 """Tools from typed functions, the set of tools a run has, and text on its way to a model."""
 
-from agentkit.text import capped, defused
+from agentkit.text import capped, defused, harmless
 from agentkit.toolkit._asking import ask_first
 from agentkit.toolkit._builtin import builtin_tools
 from agentkit.toolkit._catalogue import Catalogue, schema_tokens
@@ -24,6 +24,7 @@ __all__ = [
     "capped",
     "compact_schema",
     "defused",
+    "harmless",
     "schema_tokens",
     "tool",
 ]

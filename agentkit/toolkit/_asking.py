@@ -9,7 +9,8 @@ from agentkit.protocols import OpenTool, RunScopedTool, Tool, ToolCaller
 def ask_first(tool: Tool, approval: Approval = "always") -> Tool:
     """Return the tool with this rule about approval, whatever its own says.
 
-    For tools that are not yours: those of an MCP server, or a built-in one.
+    For tools that are not yours: those of an MCP server, or a built-in one. "never" also allows its
+    calls where a run has read untrusted content.
 
     >>> from agentkit.toolkit import tool
     >>> @tool
@@ -29,7 +30,7 @@ class _Asking:
     def __init__(self, tool: Tool, approval: Approval) -> None:
         self._tool = tool
         self._approval: Approval = approval
-        self._spec = replace(tool.spec, approval=approval)
+        self._spec = replace(tool.spec, approval=approval, allowed=approval == "never")
 
     @property
     def spec(self) -> ToolSpec:

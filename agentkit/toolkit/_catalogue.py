@@ -68,6 +68,7 @@ class Catalogue:
         return FunctionTool(
             self.search_tools,
             effect="pure",
+            open_world=False,
             description=f"Find tools by what they do: there are {len(self._specs)} more than are "
             f"shown here ({names}{f' and {more} others' if more > 0 else ''}). What is found can "
             "be called from then on.",

@@ -43,6 +43,8 @@ class FunctionTool:
         effect: Effect = "once",
         approval: Approval = "never",
         runs_in: Place = "thread",
+        untrusted: bool = False,
+        open_world: bool | None = None,
     ) -> None:
         docs = read_docstring(inspect.getdoc(function) or "")
         name = str(name or getattr(function, "__name__", ""))
@@ -73,6 +75,8 @@ class FunctionTool:
             examples=tuple(examples),
             effect=effect,
             approval=approval,
+            untrusted=untrusted,
+            open_world=open_world,
         )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -132,6 +136,8 @@ def tool(
     effect: Effect = "once",
     approval: Approval = "never",
     runs_in: Place = "thread",
+    untrusted: bool = False,
+    open_world: bool | None = None,
 ) -> Callable[[Callable[..., Any]], FunctionTool]: ...
 
 
@@ -146,6 +152,8 @@ def tool(
     effect: Effect = "once",
     approval: Approval = "never",
     runs_in: Place = "thread",
+    untrusted: bool = False,
+    open_world: bool | None = None,
 ) -> FunctionTool | Callable[[Callable[..., Any]], FunctionTool]:
     """Make a tool of a typed function, with or without options.
 
@@ -173,6 +181,10 @@ def tool(
         approval: "always" asks a person first; a function of the arguments decides by itself.
         runs_in: "process" for a sync function that may hang or crash: it is killed at its
             deadline. It must be found by name in a module, and so must what it takes.
+        untrusted: what it returns is from outside, so that anybody may have written it: the model
+            sees it between markers, and the run needs approval for some calls from then on.
+        open_world: whether it reaches anything outside of the run. True has the addresses looked
+            at that a pure tool is given; False makes any call harmless.
 
     Raises:
         ConfigurationError: a parameter has no type, or one that JSON cannot express.
@@ -186,6 +198,8 @@ def tool(
         effect=effect,
         approval=approval,
         runs_in=runs_in,
+        untrusted=untrusted,
+        open_world=open_world,
     )
     return make if function is None else make(function)
 

@@ -38,7 +38,7 @@ class Shelf:
     @cached_property
     def tool(self) -> FunctionTool:
         """What reads them; made, and offered, once there is something to read."""
-        return FunctionTool(self.read_result, effect="pure")
+        return FunctionTool(self.read_result, effect="pure", open_world=False)
 
     async def keep(self, text: str) -> str:
         """Write a result and return its handle.

@@ -109,6 +109,10 @@ class _Reader:
         why = f": {printable(record['reason'])}" if record.get("reason") else ""
         self._branch(record).add(Text.assemble(said, f"{record['name']}{why}"))
 
+    def _on_tainted(self, record: Record) -> None:
+        text = f"the run has read {printable(record['source'])}"
+        self._branch(record).add(Text.assemble(("untrusted ", "yellow"), text))
+
     def _on_handover(self, record: Record) -> None:
         text = printable(f"{record['before']} to {record['after']}")
         self._branch(record).add(Text.assemble(("handed over ", "magenta"), text))

@@ -37,7 +37,8 @@ def test_each_line_of_a_pipe_is_a_turn_of_one_conversation(serve: Serve, talk: T
     code, stdout, _ = talk("I am Ada", "", "Who am I?")
     assert (code, stdout) == (0, "Hello Ada.\nYou are Ada.\n")
     said = [(one["role"], one["content"]) for one in server.requests[1].body["messages"]]
-    assert said == [("user", "I am Ada"), ("assistant", "Hello Ada."), ("user", "Who am I?")]
+    assert said[0][0] == "system"  # what `fetch` gives is untrusted
+    assert said[1:] == [("user", "I am Ada"), ("assistant", "Hello Ada."), ("user", "Who am I?")]
     assert "A name." not in json.dumps(server.requests[1].body)
 
 

@@ -68,6 +68,8 @@ def test_json_tells_everything_in_one_object(cli: Cli, serve: Serve) -> None:
         "trace",
         "mcp",
         "waiting",
+        "untrusted",
+        "held_back",
     ]
     assert (said["status"], said["stop"], said["text"]) == ("ok", "done", "It is late.")
     assert (said["steps"], said["calls"], said["error"]) == (2, 1, None)

@@ -80,7 +80,9 @@ def test_the_assistant_names_its_servers_and_works_with_those_that_are_up(
     up, down = done.stderr.splitlines()
     assert up == "time: ready"
     assert down.startswith("missing: failed its command 'no-such-server' was not found")
-    told = json.loads(results(server.requests[1].messages)[0])
+    begin, _, rest = results(server.requests[1].messages)[0].partition("\n")
+    assert begin.startswith("[data ")
+    told = json.loads(rest.rpartition("\n")[0])
     assert told["timezone"] == "Asia/Tokyo"
     assert told["datetime"].endswith("+09:00")
 

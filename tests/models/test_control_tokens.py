@@ -1,6 +1,7 @@
 """No content can change the turns of a prompt: rendered with the template that Qwen3 ships."""
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,7 @@ def conversation(words: list[str], spell: Any) -> tuple[list[Message], tuple[Too
         SystemMessage(f"Be good.{system}"),
         UserMessage(f"Task {user}"),
         ModelTurn(text=text, thinking=f"Hm. {thinking}", tool_calls=calls),
-        ToolResult(call_id="a", name="look", text=result),
+        ToolResult(call_id="a", name="look", text=result, source="look", mark="kqzwv"),
         ToolResult(call_id="b", name="x", text=error, ok=False),
         SystemMessage(f"You wrote: {text}"),
         ModelTurn(text=f"So: {answer}"),
@@ -109,6 +110,20 @@ def test_no_content_changes_the_number_of_turns(words: list[str], spell: Any) ->
     instructions = f"{words[0]} {words[3]}"  # the second is repeated in a reminder
     more = tokens_in(prompt, TOKENS) - tokens_in(plain, TOKENS)
     assert more <= tokens_in(instructions, TOKENS)
+
+
+marks = st.sampled_from(["[/kqzwv]", "[data kqzwv look]", "[/kq", "zwv]", "kqzwv", "[/bcdfg]"])
+
+
+@settings(max_examples=200, deadline=None)
+@given(result=st.lists(st.one_of(pieces, marks), max_size=8).map("".join))
+def test_content_from_outside_ends_where_we_say_so_and_nowhere_else(result: str) -> None:
+    prompt = rendered(*conversation([*["x"] * 5, result, *["x"] * 4], plainly))
+    assert prompt.count("kqzwv") == 2
+    assert re.findall(r"\[(?:/|data )[bcdfghjklmnpqrstvwxz]{5}\b", prompt) == [
+        "[data kqzwv",
+        "[/kqzwv",
+    ]
 
 
 def test_the_model_still_sees_what_was_written() -> None:

@@ -7,6 +7,8 @@ from html import unescape
 
 from html_to_markdown import ConversionOptions, PreprocessingOptions, convert
 
+from agentkit.text import visible
+
 TEXT_CHARS = 1_000_000
 """Longest text of a document; the rest is dropped."""
 
@@ -30,10 +32,6 @@ _PIECE = re.compile(r"<([/!?]?[a-z]*)[^<>]*>?|[^<]+", re.IGNORECASE)
 _SILENT = frozenset({"script", "style", "template"})
 _HEAD_CHARS = 20_000
 _BLANK_LINES = re.compile(r"\n\s*\n\s*\n+")
-# Control characters, bidirectional overrides, and the tags that hide text from people only.
-_UNSEEN = re.compile(
-    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\U000e0000-\U000e007f]"
-)
 _BIG, _LITTLE = 2_000, 50
 
 
@@ -46,7 +44,7 @@ def to_text(body: bytes, content_type: str) -> str:
     text = decode(body, content_type)
     if "html" in content_type or (not content_type and text.lstrip()[:1] == "<"):
         text = _markdown(text)
-    return _UNSEEN.sub("", text)[:TEXT_CHARS].strip()
+    return visible(text)[:TEXT_CHARS].strip()
 
 
 def decode(body: bytes, content_type: str) -> str:

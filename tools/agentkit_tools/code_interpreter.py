@@ -25,7 +25,7 @@ from agentkit.sandbox import (
     WorkerLimits,
     functions_of,
 )
-from agentkit.toolkit import defused
+from agentkit.toolkit import harmless
 
 SECONDS = 30.0
 """Limit of one cell."""
@@ -53,6 +53,8 @@ _REASONS = {
     "protocol": "It damaged the interpreter.",
     "janitor": "It killed the interpreter.",
     "host": "The interpreter was closed.",
+    "crash": "It crashed the interpreter.",
+    "exit": "The interpreter ended.",
     "SIGSEGV": "It crashed the interpreter (SIGSEGV).",
 }
 _NAME = "code_interpreter"
@@ -152,7 +154,17 @@ class CodeInterpreter:
             # Our own limits come first: they keep the variables.
             timeout_seconds=self.seconds + more + 30,
             examples=_EXAMPLES,
+            open_world=None if self._reaches_out() else False,
         )
+
+    def _reaches_out(self) -> bool:
+        """Tell whether code may get at anything outside of its session, however it is held here."""
+        try:
+            isolation, minimum = read_isolation(os.environ)
+        except ConfigurationError:  # then nothing is run
+            return False
+        held, least = self.isolation or isolation, self.minimum or minimum
+        return self.network or held == "process" or (held == "auto" and least == "process")
 
     def beside(self, others: tuple[ToolSpec, ...]) -> Tool:
         """Return the tool that tells of those others which code may call."""
@@ -307,7 +319,7 @@ async def _keep(interpreter: Interpreter, files: Sequence[MadeFile]) -> str:
         lines.append(f"[file {line}]")
     if len(files) > _MOST_FILES:
         lines.append(f"[{len(files) - _MOST_FILES} more files, not kept]")
-    return defused("".join(f"\n{line}" for line in lines))
+    return harmless("".join(f"\n{line}" for line in lines))
 
 
 def report(outcome: Outcome, seconds: float, tool_seconds: float = 0.0) -> str:
@@ -331,7 +343,7 @@ def report(outcome: Outcome, seconds: float, tool_seconds: float = 0.0) -> str:
     note = f"\n{_LOST}" if outcome.restarted else ""
     if outcome.error:
         advice = next((f"\n{more}" for sign, more in _ADVICE if sign in outcome.error), "")
-        raise ToolError(defused(f"{text}{outcome.error}{advice}{note}"))
+        raise ToolError(harmless(f"{text}{outcome.error}{advice}{note}"))
     return (text + _value(outcome)).rstrip("\n") + note or (
         "The code ran and printed nothing. Use print(...), or end with an expression."
     )
@@ -339,13 +351,13 @@ def report(outcome: Outcome, seconds: float, tool_seconds: float = 0.0) -> str:
 
 def _printed(outcome: Outcome) -> str:
     parts = [outcome.stdout, outcome.stderr and f"[stderr]\n{outcome.stderr}"]
-    return defused("".join(part.rstrip("\n") + "\n" for part in parts if part))
+    return harmless("".join(part.rstrip("\n") + "\n" for part in parts if part))
 
 
 def _value(outcome: Outcome) -> str:
     if outcome.value is None or (outcome.name and outcome.stdout):
         return ""  # a script that printed has said what it wanted to say
-    return defused(f"{outcome.name} = {outcome.value}" if outcome.name else outcome.value)
+    return harmless(f"{outcome.name} = {outcome.value}" if outcome.name else outcome.value)
 
 
 def _without_fences(code: str) -> str:

@@ -43,7 +43,7 @@ def make_fetch(allow: Sequence[str] | None = None) -> FunctionTool:
     pages = _Pages()
 
     # Our own limit comes before the 60 seconds: it says what took long.
-    @tool(timeout_seconds=60, examples=[_EXAMPLE], effect="pure")
+    @tool(timeout_seconds=60, examples=[_EXAMPLE], effect="pure", untrusted=True, open_world=True)
     async def fetch(url: str, start: int = 0) -> str:
         """Read a web page or text file by its URL.
 
