@@ -3,9 +3,10 @@
 import os
 import platform
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
 
@@ -17,7 +18,11 @@ loop over `openai.AsyncOpenAI` ("bare"), both against the same scripted server o
 after the other in the same session, medians of several rounds, each in a new process. agentkit
 always streams; the bare loop is measured both ways. Every run's answer and its number of calls
 are checked. CPU is user and system time of the client process. A ratio is agentkit / bare, the
-median over the rounds.
+median over the rounds. A goal is a ratio, or a bound of agentkit's own value.
+
+A Python session is the code interpreter's, its processes and its memory; "bare" there is ipykernel
+by way of jupyter_client, over ipc, which is sent its first cell as soon as it answers. Warm is a
+second session in the same process.
 
 Measured {date} on {machine}, Python {python}, {versions}. The machine is shared: trust the ratios.
 
@@ -28,7 +33,7 @@ python -m bench.run --write      # this page; add names (cpu, tokens, …) or --
 | figure | bare | agentkit | ratio | goal | |
 |---|---:|---:|---:|---:|---|
 {rows}
-
+{skipped}
 What is left is mostly below agentkit. Of the CPU of a run with 8 calls, two thirds belong to the HTTP
 client and the event loop (`AsyncOpenAI.post` over aiohttp, without the typed layer), an eighth to
 the trace and a fifth to the loop and the model layer. A paced token costs a wake-up of the event
@@ -108,9 +113,8 @@ def print_figures(figures: Sequence[Figure]) -> None:
         print(f"{one.name:<72}{values}  {one.goal:<10} {one.verdict}", flush=True)
 
 
-def write_page(figures: Sequence[Figure], path: Path) -> None:
-    """Write the figures with the machine and the versions they belong to."""
-    packages = ("openai", "aiohttp", "httpx2", "mcp", "anyio", "pydantic")
+def write_page(figures: Sequence[Figure], path: Path, skipped: Sequence[str] = ()) -> None:
+    """Write the figures with the machine and the versions they belong to, and what was skipped."""
     rows = "\n".join(
         f"| {one.name} | {one.bare:,.2f} {one.unit} | {one.agentkit:,.2f} {one.unit} "
         f"| {one.ratio:.2f} | {one.goal} | {one.verdict} |"
@@ -121,11 +125,20 @@ def write_page(figures: Sequence[Figure], path: Path) -> None:
             date=datetime.now(UTC).date(),
             machine=f"{os.cpu_count()} cores ({_processor()})",
             python=platform.python_version(),
-            versions=", ".join(f"{name} {version(name)}" for name in packages),
+            versions=", ".join(_versions()),
             rows=rows,
+            skipped="".join(f"\nNot measured, {one}.\n" for one in skipped),
         ),
         encoding="utf-8",
     )
+
+
+def _versions() -> list[str]:
+    found: list[str] = []
+    for name in ("openai", "aiohttp", "httpx2", "mcp", "anyio", "pydantic", "ipykernel"):
+        with suppress(PackageNotFoundError):
+            found.append(f"{name} {version(name)}")
+    return found
 
 
 def _processor() -> str:

@@ -16,6 +16,7 @@ from typing import Any
 
 from bench import contenders
 from bench.server import Scenario
+from bench.sessions import sessions
 
 _ECHO = str(Path(__file__).with_name("echo_server.py"))
 
@@ -159,7 +160,7 @@ async def _agentkit_echo(stack: AsyncExitStack) -> Any:
     return call
 
 
-KINDS = {"runs": runs, "growth": growth, "mcp": mcp}
+KINDS = {"runs": runs, "growth": growth, "mcp": mcp, "sessions": sessions}
 
 if __name__ == "__main__":
     print(json.dumps(asyncio.run(KINDS[sys.argv[1]](**json.loads(sys.argv[2])))))

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from blockbuster import BlockingError
 
 from agentkit.errors import ToolError, ToolInputError
 from agentkit.protocols import Tool
@@ -47,6 +48,16 @@ async def test_daylight_saving_time_is_told() -> None:
     assert "daylight" not in await now_in("Newfoundland", WINTER)
 
 
+async def test_winter_in_ireland_is_no_daylight_saving_time() -> None:
+    """Its winter time is less than its standard time: a saving of minus one hour."""
+    assert (await now_in("Dublin")).endswith("(UTC+00:00, GMT)")
+
+
+async def test_early_dates_have_four_digits_and_offsets_their_seconds() -> None:
+    text = await convert("0999-03-04 05:06", "Berlin", "UTC")
+    assert "0999-03-04 05:06:00 in Europe/Berlin (UTC+00:53:28" in text
+
+
 @pytest.mark.parametrize(
     ("name", "meant"),
     [
@@ -68,6 +79,9 @@ async def test_daylight_saving_time_is_told() -> None:
         ("GMT-3:30", "UTC-03:30"),
         ("+0545", "UTC+05:45"),
         ("Z", "UTC (UTC+00:00)"),
+        ("Pacific Standard Time", "America/Los_Angeles"),
+        ("W. Europe Standard Time", "Europe/Berlin"),
+        ("tokyo standard time", "Asia/Tokyo"),
     ],
 )
 async def test_cities_abbreviations_and_offsets_are_understood(name: str, meant: str) -> None:
@@ -170,6 +184,34 @@ async def test_a_time_that_is_none_is_refused(time: str) -> None:
 def test_every_zone_is_found_by_its_own_name() -> None:
     for zone in zoneinfo.available_timezones() - {"localtime"}:
         assert _zones.find_zone(zone).name
+
+
+def test_every_name_of_windows_is_its_zone() -> None:
+    for zone, name in _zones._WINDOWS.items():
+        assert _zones.find_zone(f"{name} Standard Time").name == zone
+
+
+@pytest.mark.parametrize("folders", [None, ()], ids=["of the system", "of the package"])
+async def test_no_zone_is_read_in_the_loop(
+    folders: tuple[str, ...] | None, request: pytest.FixtureRequest
+) -> None:
+    def forget() -> None:
+        zoneinfo.ZoneInfo.clear_cache()
+        _zones._names.cache_clear()
+        _zones._by_letters.cache_clear()
+
+    request.addfinalizer(zoneinfo.reset_tzpath)
+    zoneinfo.reset_tzpath(to=folders)
+    forget()
+    with pytest.raises(BlockingError):  # so the guard would see it
+        _zones.find_zone("Asia/Tokyo")
+    forget()
+    assert "in Asia/Tokyo" in await now_in("Asia/Tokyo")
+    assert "in Asia/Tokyo" in await ask(make_clock(), zone="tokyo", when="tomorrow 9am")
+    forget()
+    assert "in Africa/Cairo" in await convert("tomorrow 9am", "Lord Howe", "Cairo")
+    forget()
+    assert await now_in("local")
 
 
 def test_specs_are_short() -> None:

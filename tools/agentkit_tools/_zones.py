@@ -1,4 +1,4 @@
-"""Time zones by the names people and models use: IANA, cities, abbreviations, offsets."""
+"""Time zones by the names people and models use: IANA, cities, abbreviations, Windows, offsets."""
 
 import os
 import re
@@ -85,6 +85,61 @@ _PLACES = {
     "Europe/Zurich": "switzerland, geneva, basel",
     "Pacific/Auckland": "new zealand, wellington",
     "Pacific/Honolulu": "hawaii",
+}
+
+# What Windows calls the common zones, as Unicode's CLDR maps them; each ends in "Standard Time",
+# also in summer.
+_WINDOWS = {
+    "Africa/Cairo": "egypt",
+    "Africa/Johannesburg": "south africa",
+    "Africa/Lagos": "w. central africa",
+    "Africa/Nairobi": "e. africa",
+    "America/Anchorage": "alaskan",
+    "America/Argentina/Buenos_Aires": "argentina",
+    "America/Bogota": "sa pacific",
+    "America/Caracas": "venezuela",
+    "America/Chicago": "central",
+    "America/Denver": "mountain",
+    "America/Halifax": "atlantic",
+    "America/Los_Angeles": "pacific",
+    "America/New_York": "eastern",
+    "America/Phoenix": "us mountain",
+    "America/Regina": "canada central",
+    "America/Santiago": "pacific sa",
+    "America/Sao_Paulo": "e. south america",
+    "America/St_Johns": "newfoundland",
+    "Asia/Baghdad": "arabic",
+    "Asia/Bangkok": "se asia",
+    "Asia/Dhaka": "bangladesh",
+    "Asia/Dubai": "arabian",
+    "Asia/Jerusalem": "israel",
+    "Asia/Karachi": "pakistan",
+    "Asia/Kathmandu": "nepal",
+    "Asia/Kolkata": "india",
+    "Asia/Riyadh": "arab",
+    "Asia/Seoul": "korea",
+    "Asia/Shanghai": "china",
+    "Asia/Singapore": "singapore",
+    "Asia/Taipei": "taipei",
+    "Asia/Tehran": "iran",
+    "Asia/Tokyo": "tokyo",
+    "Atlantic/Reykjavik": "greenwich",
+    "Australia/Adelaide": "cen. australia",
+    "Australia/Brisbane": "e. australia",
+    "Australia/Darwin": "aus central",
+    "Australia/Perth": "w. australia",
+    "Australia/Sydney": "aus eastern",
+    "Europe/Berlin": "w. europe",
+    "Europe/Bucharest": "gtb",
+    "Europe/Budapest": "central europe",
+    "Europe/Istanbul": "turkey",
+    "Europe/Kyiv": "fle",
+    "Europe/London": "gmt",
+    "Europe/Moscow": "russian",
+    "Europe/Paris": "romance",
+    "Europe/Warsaw": "central european",
+    "Pacific/Auckland": "new zealand",
+    "Pacific/Honolulu": "hawaiian",
 }
 
 
@@ -174,4 +229,5 @@ def _names() -> dict[str, str]:
     names |= {zone.rpartition("/")[2].replace("_", " ").lower(): zone for zone in reversed(cities)}
     for zone, places in _PLACES.items():
         names |= dict.fromkeys(places.split(", "), zone)
+    names |= {f"{windows} standard time": zone for zone, windows in _WINDOWS.items()}
     return names | {zone.replace("_", " ").lower(): zone for zone in zones}

@@ -1,4 +1,4 @@
-"""What time it is somewhere, and what a time there is elsewhere."""
+"""What time it is somewhere, was or will be, and what a time there is elsewhere."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -7,10 +7,8 @@ from agentkit.errors import ToolInputError
 from agentkit.messages import PlanExample, PlanStep
 from agentkit.protocols import Tool
 from agentkit.toolkit import FunctionTool, tool
+from agentkit_tools._when import read_when
 from agentkit_tools._zones import Zone, find_zone
-
-_FORMATS = ("%H:%M", "%H:%M:%S", "%I:%M %p", "%I %p", "%I:%M%p", "%I%p")
-_DATED = ("%Y-%m-%d %I:%M %p", "%Y-%m-%d %I:%M%p", "%Y-%m-%d %I %p", "%Y-%m-%d %I%p")
 
 _NOW = PlanExample("What time is it in Oslo?", (PlanStep("time now in Oslo", "clock"),))
 _ELSEWHERE = PlanExample(
@@ -28,14 +26,21 @@ def make_clock(now: Callable[[], datetime] = _now) -> FunctionTool:
 
     # Sync on purpose: a zone is read from disk, so this belongs into a thread.
     @tool(examples=[_NOW], effect="pure")
-    def clock(zone: str) -> str:
+    def clock(zone: str, when: str = "now") -> str:
         """Tell the date and time it is now in a place, and its offset from UTC.
 
         Args:
             zone: city, IANA zone or "local"
+            when: only if not now: "tomorrow 9am", "in 3 hours", "last Friday"
         """
         found = find_zone(zone)
-        return describe(now().astimezone(found.info), found)
+        here = now().astimezone(found.info)
+        if when.strip().lower() in {"now", ""}:
+            return describe(here, found)
+        note, moments = _read(when, here, found)
+        return note + " ".join(
+            f"{describe(one, found)}, {_distance(here, one)}." for one in moments
+        )
 
     return clock
 
@@ -51,49 +56,21 @@ def make_time_elsewhere(now: Callable[[], datetime] = _now) -> FunctionTool:
         """Tell what a given time, such as 14:30, is in another zone. Not for the time now.
 
         Args:
-            time: YYYY-MM-DD HH:MM, or HH:MM for today
+            time: YYYY-MM-DD HH:MM, HH:MM, "tomorrow 9am"
             from_zone: city or IANA zone that the time is in
             to_zone: city or IANA zone to tell it in
         """
         source, target = find_zone(from_zone), find_zone(to_zone)
-        given = read_time(time, now().astimezone(source.info))
+        note, moments = _read(time, now().astimezone(source.info), source)
         try:
-            if given.tzinfo is not None:  # "now", or the text carries an offset of its own
-                return _pair(given, source, target)
-            return _convert(given, source, target)
+            pairs = [_pair(moment, source, target) for moment in moments]
         except OverflowError as error:
-            raise ToolInputError(f"{time!r} is too near to the end of the calendar.") from error
+            raise _beyond(time) from error
+        if len(pairs) == 1:
+            return note + pairs[0]
+        return f"{note}First: {pairs[0]} Second: {pairs[1]}"
 
     return time_elsewhere
-
-
-def read_time(text: str, today: datetime) -> datetime:
-    """Read a time as people write it; the date of `today` where none is given.
-
-    >>> read_time("2:30 pm", datetime(2026, 7, 1, 9, 0))
-    datetime.datetime(2026, 7, 1, 14, 30)
-    >>> read_time("2026-12-24 18:00", datetime(2026, 7, 1))
-    datetime.datetime(2026, 12, 24, 18, 0)
-
-    Raises:
-        ToolInputError: it cannot be read.
-    """
-    text = " ".join(text.split())
-    if text.lower() == "now":
-        return today
-    if not text.isdigit():  # fromisoformat would read "14" as a year or a week
-        try:
-            return datetime.fromisoformat(text)
-        except ValueError:
-            pass
-    spelled = text.lower().replace(".", "").replace("noon", "12:00").replace("midnight", "00:00")
-    for form in (*_FORMATS, *_DATED):
-        try:
-            read = datetime.strptime(spelled, form)  # noqa: DTZ007 - its zone is a separate argument
-        except ValueError:
-            continue
-        return read if form in _DATED else datetime.combine(today.date(), read.time())
-    raise ToolInputError(f"{text!r} is not a time. Write 14:30, 2:30 pm or 2026-03-29 14:30.")
 
 
 def describe(moment: datetime, zone: Zone) -> str:
@@ -102,10 +79,11 @@ def describe(moment: datetime, zone: Zone) -> str:
     >>> describe(datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), Zone("UTC", UTC))
     'Friday 2026-01-02 03:04:05 in UTC (UTC+00:00)'
     """
-    saving = ", daylight saving time" if moment.dst() else ""
+    # Ireland's winter time is less than its standard time; that is no daylight saving either.
+    saving = ", daylight saving time" if (moment.dst() or timedelta()) > timedelta() else ""
     short = moment.tzname() or ""
     short = f", {short}" if short.isalpha() and short != "UTC" else ""
-    return f"{moment:%A %Y-%m-%d %H:%M:%S} in {zone.name} ({offset(moment)}{short}{saving})"
+    return f"{moment:%A} {_wall(moment)} in {zone.name} ({offset(moment)}{short}{saving})"
 
 
 def offset(moment: datetime) -> str:
@@ -115,28 +93,73 @@ def offset(moment: datetime) -> str:
     >>> offset(datetime(2026, 1, 1, tzinfo=timezone(-timedelta(hours=3, minutes=30))))
     'UTC-03:30'
     """
-    minutes = round((moment.utcoffset() or timedelta()) / timedelta(minutes=1))
-    sign = "-" if minutes < 0 else "+"
-    return f"UTC{sign}{abs(minutes) // 60:02}:{abs(minutes) % 60:02}"
+    seconds = round((moment.utcoffset() or timedelta()).total_seconds())
+    minutes, rest = divmod(abs(seconds), 60)
+    odd = f":{rest:02}" if rest else ""  # before there were zones
+    return f"UTC{'-' if seconds < 0 else '+'}{minutes // 60:02}:{minutes % 60:02}{odd}"
 
 
-def _convert(naive: datetime, source: Zone, target: Zone) -> str:
-    """Convert a time on the wall, and say so where the wall skips it or shows it twice."""
-    first = naive.replace(tzinfo=source.info, fold=0)
-    second = naive.replace(tzinfo=source.info, fold=1)
+def _read(text: str, now: datetime, zone: Zone) -> tuple[str, tuple[datetime, ...]]:
+    """Return the moments a time means in a zone, two where it happens twice, and what to say."""
+    try:
+        given = read_when(text, now)
+        return ("", (given.astimezone(zone.info),)) if given.tzinfo else _on_the_wall(given, zone)
+    except OverflowError as error:
+        raise _beyond(text) from error
+
+
+def _beyond(text: str) -> ToolInputError:
+    return ToolInputError(f"{text!r} is too near to an end of the calendar: years 1 to 9999.")
+
+
+def _on_the_wall(naive: datetime, zone: Zone) -> tuple[str, tuple[datetime, ...]]:
+    """Find the moments when a clock shows a time: none (then the one it jumps to), one or two."""
+    first = naive.replace(tzinfo=zone.info, fold=0)
+    second = naive.replace(tzinfo=zone.info, fold=1)
     if first.utcoffset() == second.utcoffset():
-        return _pair(first, source, target)
-    real = first.astimezone(UTC).astimezone(source.info)
-    if real.replace(tzinfo=None, fold=0) != naive:
-        return (
-            f"{naive:%Y-%m-%d %H:%M} does not exist in {source.name}: the clocks jump over it, "
-            f"from {offset(first)} to {offset(second)}. Taken as {real:%H:%M}: "
-            f"{_pair(real, source, target)}"
-        )
+        return "", (first,)
+    real = first.astimezone(UTC).astimezone(zone.info)
+    if real.replace(tzinfo=None, fold=0) == naive:
+        note = f"{_short(naive)} happens twice in {zone.name}: the clocks are set back. "
+        return note, (first, second)
+    skipped = (second.utcoffset() or timedelta()) - (first.utcoffset() or timedelta())
+    what = "the clocks jump over it" if skipped < timedelta(1) else "the whole day is left out"
+    taken = f"{real:%H:%M}" if real.date() == naive.date() else _short(real)
     return (
-        f"{naive:%Y-%m-%d %H:%M} happens twice in {source.name}: the clocks are set back. "
-        f"First: {_pair(first, source, target)} Second: {_pair(second, source, target)}"
-    )
+        f"{_short(naive)} does not exist in {zone.name}: {what}, from {offset(first)} to "
+        f"{offset(second)}. Taken as {taken}: "
+    ), (real,)
+
+
+def _short(moment: datetime) -> str:
+    return _wall(moment).removesuffix(":00")
+
+
+def _wall(moment: datetime) -> str:
+    """Return what calendar and clock show; `%Y` would write the year 999 without its zero."""
+    return moment.replace(tzinfo=None, microsecond=0).isoformat(" ")
+
+
+def _distance(now: datetime, moment: datetime) -> str:
+    """Return how far a moment is from now, both in one zone: days of the calendar, real hours."""
+    days = (moment.date() - now.date()).days
+    side = "after" if days > 0 else "before"
+    day = f"{_count(abs(days), 'day')} {side} today" if days else "today"
+    # In UTC: Python subtracts times of one zone as if no clock were ever changed.
+    seconds = round((moment.astimezone(UTC) - now.astimezone(UTC)).total_seconds())
+    return f"{day}, {_duration(abs(seconds))} {'ago' if seconds < 0 else 'from now'}"
+
+
+def _duration(seconds: int) -> str:
+    if seconds < 60:
+        return _count(seconds, "second")
+    hours, minutes = divmod(round(seconds / 60), 60)
+    parts = (_count(hours, "hour") if hours else "", _count(minutes, "minute") if minutes else "")
+    return " ".join(filter(None, parts))
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'s' * (number != 1)}"
 
 
 def _pair(moment: datetime, source: Zone, target: Zone) -> str:
