@@ -116,6 +116,7 @@ class CallContext:
         attempt: counts from 1.
         report: tells whoever watches how far the call is: how much is done, of how much in all
             (`None` where nobody knows), and in words. Never blocks.
+        attended: somebody can be asked during the run.
     """
 
     run_id: str
@@ -123,6 +124,7 @@ class CallContext:
     key: str
     attempt: int = 1
     report: Callable[[float, float | None, str], None] = lambda _done, _total, _text: None
+    attended: bool = True
 
 
 CURRENT_CALL: ContextVar[CallContext | None] = ContextVar("agentkit call", default=None)

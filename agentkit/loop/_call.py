@@ -118,6 +118,7 @@ class _Attempts:
                 key=self._key,
                 attempt=self._number,
                 report=self._report,
+                attended=self._state.approver is not None,
             )
         )
         return await self._item.tool.call(self._item.checked)

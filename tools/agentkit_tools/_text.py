@@ -5,7 +5,7 @@ import re
 from contextlib import suppress
 from html import unescape
 
-from html_to_markdown import ConversionOptions, PreprocessingOptions, convert
+from agentkit_tools._hidden import visible
 
 TEXT_CHARS = 1_000_000
 """Longest text of a document; the rest is dropped."""
@@ -30,9 +30,9 @@ _PIECE = re.compile(r"<([/!?]?[a-z]*)[^<>]*>?|[^<]+", re.IGNORECASE)
 _SILENT = frozenset({"script", "style", "template"})
 _HEAD_CHARS = 20_000
 _BLANK_LINES = re.compile(r"\n\s*\n\s*\n+")
-# Control characters, bidirectional overrides, and the tags that hide text from people only.
+# Control characters, directions, what has no width, and the tags that hide text from people only.
 _UNSEEN = re.compile(
-    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\U000e0000-\U000e007f]"
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2060-\u2064\ufeff\u2066-\u2069\U000e0000-\U000e007f]"
 )
 _BIG, _LITTLE = 2_000, 50
 
@@ -44,8 +44,27 @@ def to_text(body: bytes, content_type: str) -> str:
     'a **b**'
     """
     text = decode(body, content_type)
-    if "html" in content_type or (not content_type and text.lstrip()[:1] == "<"):
-        text = _markdown(text)
+    if is_html(body, content_type):
+        text = _markdown(visible(text))
+    return cleaned(text)
+
+
+def plain_text(body: bytes, content_type: str, most_chars: int) -> str:
+    r"""Return the words of a page that defeats the converter, in time that grows with the page.
+
+    >>> plain_text(b"<p>a <b>b</b><p hidden>c", "text/html", 100)
+    'a\nb'
+    """
+    return cleaned(_plain(visible(decode(body, content_type)[:most_chars])))
+
+
+def is_html(body: bytes, content_type: str) -> bool:
+    """Return whether a document is HTML: by its type, or by its look if it has none."""
+    return "html" in content_type or (not content_type and body.lstrip()[:1] == b"<")
+
+
+def cleaned(text: str) -> str:
+    """Return the text without what no reader sees, and not too long."""
     return _UNSEEN.sub("", text)[:TEXT_CHARS].strip()
 
 
@@ -72,6 +91,9 @@ def _codec(charset: str) -> str:
 
 def _markdown(html: str) -> str:
     """Convert a page; without its menus first, with everything if that leaves nothing."""
+    # Only in the reader's process: the host never loads it.
+    from html_to_markdown import ConversionOptions, PreprocessingOptions, convert
+
     candidates = [""]
     for enabled in (True, False):
         options = ConversionOptions(
