@@ -68,7 +68,7 @@ format: setup
 	$(BIN)/ruff check --fix
 
 lock:
-	$(PYTHON) -m uv pip compile pyproject.toml --extra gpu --extra local --extra servers --extra code --extra monty --extra otel --extra qwen-agent --group dev \
+	$(PYTHON) -m uv pip compile pyproject.toml --extra gpu --extra local --extra servers --extra code --extra monty --extra pdf --extra otel --extra qwen-agent --group dev \
 		--universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet -o requirements.lock
 
 bench: setup

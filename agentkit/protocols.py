@@ -130,6 +130,7 @@ class CallContext:
             characters). The call is checked, asked about, limited, repeated and traced like one
             of the model, and counts as one; any number may go on at once. Raises a `ToolError`
             that says what the model would have read. A call made like this can make no others.
+        attended: somebody can be asked during the run.
     """
 
     run_id: str
@@ -140,6 +141,7 @@ class CallContext:
     keep_file: Callable[[bytes, str], Awaitable[Path]] | None = None
     tools: tuple[ToolSpec, ...] = ()
     call_tool: Callable[[str, JsonObject], Awaitable[str]] = _call_nothing
+    attended: bool = True
 
 
 CURRENT_CALL: ContextVar[CallContext | None] = ContextVar("agentkit call", default=None)

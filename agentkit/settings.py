@@ -215,6 +215,10 @@ def _files() -> tuple[Path, Path]:
 _HINT = "Settings come from arguments, AGENTKIT_* variables, agentkit.toml and the user's config."
 _NO_SETTINGS = (
     "FETCH_ALLOW",
+    "FETCH_DENY",
+    "FETCH_ONLY",
+    "FETCH_PROXY",
+    "FETCH_ROBOTS",
     "MCP_SERVER",
     "ENGINE_PARENT",
     "ENGINE_KEY",

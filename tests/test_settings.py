@@ -93,7 +93,15 @@ def test_a_variable_that_makes_no_sense_is_named_with_what_would(
 
 @pytest.mark.parametrize(
     ("variable", "value"),
-    [("AGENTKIT_BASE_URL", ""), ("AGENTKIT_FETCH_ALLOW", "wiki"), ("AGENTKIT_COLOUR", "teal")],
+    [
+        ("AGENTKIT_BASE_URL", ""),
+        ("AGENTKIT_FETCH_ALLOW", "wiki"),
+        ("AGENTKIT_FETCH_DENY", "wiki"),
+        ("AGENTKIT_FETCH_ONLY", "wiki"),
+        ("AGENTKIT_FETCH_PROXY", "http://wiki"),
+        ("AGENTKIT_FETCH_ROBOTS", "never"),
+        ("AGENTKIT_COLOUR", "teal"),
+    ],
 )
 def test_an_empty_variable_and_one_of_somebody_else_mean_nothing(
     monkeypatch: pytest.MonkeyPatch, variable: str, value: str

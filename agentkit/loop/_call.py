@@ -163,6 +163,7 @@ class _Attempts:
             attempt=self._number,
             report=self._report,
             keep_file=self._state.shelf.keep_file if self._state.shelf else None,
+            attended=self._state.approver is not None,
         )
         if (nested := self._nested) is not None:
             context = replace(context, tools=nested.tools, call_tool=nested.call)

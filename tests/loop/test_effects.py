@@ -11,7 +11,7 @@ import pytest
 from agentkit import Agent, Limits, Policy, Result, Retry, Timeouts, tool
 from agentkit.errors import OutcomeUnknownError, ToolError, ToolUnavailableError
 from agentkit.events import NoticeGiven
-from agentkit.messages import Effect, ToolResult
+from agentkit.messages import ApprovalRequest, Decision, Effect, ToolResult
 from agentkit.protocols import CallContext, current_call
 from agentkit.resilience import abandoned
 from agentkit.testing import ScriptedModel, call
@@ -59,6 +59,26 @@ async def test_a_lost_call_is_repeated_where_its_effect_allows(
     else:
         assert "lost" in text
         assert "What it has done by then is unknown" in text
+
+
+async def test_a_call_knows_whether_somebody_can_be_asked(make_agent: MakeAgent) -> None:
+    attended: list[bool] = []
+
+    @tool
+    async def look() -> str:
+        """Look."""
+        context = current_call()
+        assert context is not None
+        attended.append(context.attended)
+        return "seen"
+
+    async def approve(_request: ApprovalRequest) -> Decision:
+        return True
+
+    for approver in (None, approve):
+        with ScriptedModel([call("look"), "Done."]) as model:
+            await make_agent(model, look, approver=approver).run("Go")
+    assert attended == [False, True]
 
 
 async def test_each_call_has_a_key_of_its_own(make_agent: MakeAgent) -> None:

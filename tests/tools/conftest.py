@@ -2,7 +2,8 @@
 
 import gzip
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -27,6 +28,9 @@ class Site(BaseHTTPRequestHandler):
         server = self.server
         assert isinstance(server, SiteServer)
         server.seen.append((self.path, dict(self.headers.items())))
+        self.respond()
+
+    def respond(self) -> None:
         special = getattr(self, f"act_{self.path.strip('/')}", None)
         if special is not None:
             special()
@@ -54,6 +58,11 @@ class Site(BaseHTTPRequestHandler):
     def act_half(self) -> None:
         self.start_text(**{"Content-Length": "100"})
         self.wfile.write(b"only this")
+
+    def act_changing(self) -> None:
+        server = self.server
+        assert isinstance(server, SiteServer)
+        self.answer(200, {}, b"<p>version %d</p>" % len(server.seen) * 2000)
 
     def act_silent(self) -> None:
         server = self.server
@@ -90,6 +99,7 @@ ANSWERS: dict[str, tuple[int, dict[str, str], bytes]] = {
     "/odd-charset": (200, {"Content-Type": "text/plain; charset=klingon"}, "grün".encode()),
     "/untyped": (200, {"Content-Type": ""}, b"<p>no type</p>"),
     "/pdf": (200, {"Content-Type": "application/pdf"}, b"%PDF-1.7" * 100),
+    "/image": (200, {"Content-Type": "image/png"}, b"\x89PNG" * 200),
     "/empty": (200, {}, b""),
     "/long": (200, {}, PARAGRAPHS),
     "/deep": (200, {}, b"<div>" * 20_000 + b"the words" + b"</div>" * 20_000),
@@ -106,6 +116,11 @@ ANSWERS: dict[str, tuple[int, dict[str, str], bytes]] = {
     "/error": (500, {}, b"<html><h1>Out of kites</h1><p>Stack trace ...</p></html>"),
     "/error-empty": (503, {}, b""),
     "/moved": (302, {"Location": "/json"}, b""),
+    "/cookies": (
+        302,
+        {"Location": "/json", "Set-Cookie": "id=1", "WWW-Authenticate": "Basic"},
+        b"",
+    ),
     "/moved-around": (301, {"Location": "/moved-around"}, b""),
     "/moved-to-metadata": (302, {"Location": "http://169.254.169.254/latest"}, b""),
     "/moved-to-private": (302, {"Location": "http://10.1.2.3/"}, b""),
@@ -118,8 +133,10 @@ class SiteServer(ThreadingHTTPServer):
 
     daemon_threads = False
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Site)
+    def __init__(
+        self, kind: type[BaseHTTPRequestHandler] = Site, host: str = "127.0.0.1", port: int = 0
+    ) -> None:
+        super().__init__((host, port), kind)
         self.seen: list[tuple[str, dict[str, str]]] = []
         self.asked = threading.Event()
         self.hung_up = threading.Event()
@@ -135,10 +152,18 @@ class SiteServer(ThreadingHTTPServer):
 @pytest.fixture
 def site() -> Iterator[SiteServer]:
     """The site, running."""
-    server = SiteServer()
+    with running(SiteServer()) as server:
+        yield server
+
+
+@contextmanager
+def running(server: SiteServer) -> Generator[SiteServer]:
+    """Serve in a thread until the block ends."""
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

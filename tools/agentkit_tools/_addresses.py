@@ -1,18 +1,14 @@
-"""Which addresses a fetch may dial: public ones, those that were allowed, metadata never."""
+"""What an address is: public, private, a cloud metadata service; also when it hides in another."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from ipaddress import (
     IPv4Address,
     IPv4Network,
     IPv6Address,
     IPv6Network,
-    ip_address,
     ip_network,
 )
 from typing import TypeAlias
-
-from agentkit.errors import ConfigurationError, ToolError
 
 Address: TypeAlias = IPv4Address | IPv6Address
 Network: TypeAlias = IPv4Network | IPv6Network
@@ -31,7 +27,8 @@ _METADATA: tuple[Network, ...] = tuple(
         "fd20:ce::254/128",  # GCP
     )
 )
-_METADATA_HOSTS = frozenset({"metadata", "metadata.google.internal", "instance-data"})
+METADATA_HOSTS = frozenset({"metadata", "metadata.google.internal", "instance-data"})
+"""Names of metadata services, whatever address they have."""
 
 _NAT64 = ip_network("64:ff9b::/96")  # RFC 6052
 _NOT_PUBLIC: tuple[Network, ...] = tuple(
@@ -46,72 +43,25 @@ _COMPATIBLE = ip_network("::/96")
 _ISATAP = (0x5EFE, 0x0200_5EFE)
 
 
-@dataclass(frozen=True, slots=True)
-class AddressRules:
-    """What may be dialled beyond public addresses."""
-
-    networks: tuple[Network, ...] = ()
-    hosts: frozenset[str] = frozenset()
-
-    @classmethod
-    def read(cls, entries: Iterable[str]) -> "AddressRules":
-        """Read addresses, networks and host names.
-
-        >>> AddressRules.read(["10.0.0.0/8", "wiki.local"]).hosts
-        frozenset({'wiki.local'})
-
-        Raises:
-            ConfigurationError: an entry is none of them.
-        """
-        networks: list[Network] = []
-        hosts: set[str] = set()
-        for entry in filter(None, (entry.strip().lower() for entry in entries)):
-            try:
-                networks.append(ip_network(entry.strip("[]"), strict=False))
-            except ValueError as error:
-                if not entry.replace("-", "").replace(".", "").isalnum():
-                    raise ConfigurationError(
-                        f"{entry!r} is no address, network or host name.",
-                        hint="Write AGENTKIT_FETCH_ALLOW=127.0.0.1,10.0.0.0/8,wiki.local",
-                    ) from error
-                hosts.add(entry.rstrip("."))
-        return cls(tuple(networks), frozenset(hosts))
-
-    def check(self, host: str, addresses: Iterable[str]) -> None:
-        """Refuse a host if any of its addresses must not be dialled.
-
-        Raises:
-            ToolError: says which address, and why.
-        """
-        name = host.lower().rstrip(".")
-        for text in addresses:
-            address = ip_address(text.partition("%")[0])
-            if name in _METADATA_HOSTS or _is_metadata(address):
-                raise ToolError(f"{host} is refused: {address} is a cloud metadata service.")
-            if name in self.hosts or self._allows(address) or _is_public(address):
-                continue
-            raise ToolError(
-                f"{host} is refused: {address} is not a public address ({_kind(address)}).",
-                hint=f"To allow it: AGENTKIT_FETCH_ALLOW={address}",
-            )
-
-    def _allows(self, address: Address) -> bool:
-        mapped = getattr(address, "ipv4_mapped", None) or address
-        return any(mapped in network for network in self.networks)
+def is_metadata(address: Address) -> bool:
+    """Whether it is where a cloud tells its machines their secrets."""
+    return any(each in network for each in meanings(address) for network in _METADATA)
 
 
-def _is_metadata(address: Address) -> bool:
-    return any(each in network for each in _meanings(address) for network in _METADATA)
+def is_public(address: Address) -> bool:
+    """Whether everything it may mean is reachable by anyone.
 
-
-def _is_public(address: Address) -> bool:
+    >>> from ipaddress import ip_address
+    >>> is_public(ip_address("93.184.216.34")), is_public(ip_address("::ffff:10.0.0.1"))
+    (True, False)
+    """
     return all(
         each.is_global and not each.is_multicast and not any(each in net for net in _NOT_PUBLIC)
-        for each in _meanings(address)
+        for each in meanings(address)
     )
 
 
-def _meanings(address: Address) -> Iterator[Address]:
+def meanings(address: Address) -> Iterator[Address]:
     """The address, and every IPv4 address that is hidden inside an IPv6 one."""
     yield address
     if isinstance(address, IPv4Address):
@@ -127,8 +77,9 @@ def _meanings(address: Address) -> Iterator[Address]:
         yield low
 
 
-def _kind(address: Address) -> str:
+def kind(address: Address) -> str:
+    """Return in a word why an address is not public."""
     for name in ("loopback", "link_local", "multicast", "unspecified", "private"):
-        if any(getattr(each, f"is_{name}") for each in _meanings(address)):
+        if any(getattr(each, f"is_{name}") for each in meanings(address)):
             return name.replace("_", "-")
     return "reserved"

@@ -3,23 +3,22 @@
 Slow to import, and `ssl_context` reads the disk: both belong into a thread.
 """
 
-import socket
 import ssl
 import zlib
-from collections.abc import Iterable
-from contextlib import aclosing, suppress
-from dataclasses import dataclass
-from functools import lru_cache
-from ipaddress import ip_address
-from typing import cast
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 
 import anyio
 import httpcore2
 import httpx2
-from anyio import to_thread
 
-from agentkit.errors import ToolError, ToolInputError, ToolTimeoutError
-from agentkit_tools._addresses import AddressRules
+from agentkit.errors import ConfigurationError, ToolError, ToolInputError, ToolTimeoutError
+from agentkit_tools._connector import CheckedBackend, one_of_few
+from agentkit_tools._robots import BYTES as ROBOTS_BYTES
+from agentkit_tools._robots import refuse_forbidden
+from agentkit_tools._rules import Rules
+from agentkit_tools._urls import port_of, read_url
 
 CONNECT_SECONDS = 10.0
 TOTAL_SECONDS = 30.0
@@ -27,6 +26,7 @@ TOTAL_SECONDS = 30.0
 
 WIRE_BYTES = 2_000_000
 DECODED_BYTES = 5_000_000
+PDF_BYTES = 10_000_000
 REDIRECTS = 5
 
 _HEADERS = (
@@ -47,7 +47,7 @@ class Document:
         url: where it was found, after redirects.
         status: HTTP status.
         content_type: as the server named it, in lower case, with parameters.
-        body: decoded bytes; empty if the type is not textual.
+        body: decoded bytes; empty if the type is neither textual nor PDF.
         cut: there was more than the limits allow.
         length: bytes on the wire as the server announced them, "" if it did not.
     """
@@ -65,6 +65,11 @@ class Document:
         kind = self.content_type.partition(";")[0].strip()
         return not kind or kind.startswith(_TEXTUAL) or kind.endswith(_TEXTUAL_ENDS)
 
+    @property
+    def is_pdf(self) -> bool:
+        """Whether the server calls it a PDF."""
+        return self.content_type.partition(";")[0].strip() == "application/pdf"
+
 
 @lru_cache(maxsize=1)
 def ssl_context() -> ssl.SSLContext:
@@ -72,28 +77,54 @@ def ssl_context() -> ssl.SSLContext:
     return httpx2.create_ssl_context()
 
 
-def read_url(text: str) -> httpx2.URL:
-    """Return the URL, without its fragment.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """How documents are got.
 
-    Raises:
-        ToolInputError: not an absolute http or https URL, or one with a password.
+    Attributes:
+        rules: what may be asked.
+        context: whose certificates are trusted.
+        proxy: goes through it, "" for no proxy. It looks up the names, so **it** must keep to
+            public addresses: only what a URL shows by itself is checked here.
+        robots: asks robots.txt first, for runs that nobody watches.
     """
-    try:
-        url = httpx2.URL(text.strip())
-    except httpx2.InvalidURL as error:
-        raise ToolInputError(f"{text!r} is not a URL: {error}") from error
-    if url.scheme not in {"http", "https"} or not url.host:
-        bare = "." in text and not any(mark in text.strip() for mark in ": ")
-        advice = f"Write https://{text.strip()}" if bare else "Write it as https://host/path."
-        raise ToolInputError(f"{text!r} is not an absolute http or https URL. {advice}")
-    if url.port is not None and not 0 < url.port < 65536:
-        raise ToolInputError(f"Port {url.port} does not exist.")
-    if url.userinfo:
-        raise ToolInputError("A URL with a user name or password is refused.")
-    return url.copy_with(fragment=None)
+
+    rules: Rules
+    context: ssl.SSLContext
+    proxy: str = ""
+    robots: bool = False
+
+    def pool(self) -> httpcore2.AsyncConnectionPool:
+        """Return what makes the connections of one download.
+
+        Raises:
+            ConfigurationError: the proxy's URL cannot be used.
+        """
+        if not self.proxy:
+            return httpcore2.AsyncConnectionPool(
+                ssl_context=self.context,
+                max_connections=2,
+                network_backend=CheckedBackend(self.rules),
+            )
+        try:
+            url = httpx2.URL(self.proxy)
+        except httpx2.InvalidURL:
+            url = httpx2.URL("")
+        if url.scheme not in {"http", "https"} or not url.host:
+            raise ConfigurationError(
+                "AGENTKIT_FETCH_PROXY is not the URL of a proxy.",
+                hint="Write AGENTKIT_FETCH_PROXY=http://proxy.local:3128",
+            )
+        return httpcore2.AsyncHTTPProxy(
+            proxy_url=str(url.copy_with(userinfo=b"")),
+            proxy_auth=(url.username, url.password) if url.userinfo else None,
+            ssl_context=self.context,
+            proxy_ssl_context=self.context if url.scheme == "https" else None,
+            max_connections=2,
+        )
 
 
-async def download(url: str, rules: AddressRules, context: ssl.SSLContext) -> Document:
+async def download(url: str, way: Way) -> Document:
     """Get a document, whatever its status.
 
     Raises:
@@ -104,30 +135,36 @@ async def download(url: str, rules: AddressRules, context: ssl.SSLContext) -> Do
     target = read_url(url)
     with anyio.move_on_after(TOTAL_SECONDS):
         try:
-            return await _follow(target, rules, context)
+            async with way.pool() as pool:
+                return await _follow(pool, way, target)
         except httpcore2.TimeoutException as error:
             raise ToolTimeoutError(f"{target.host} does not answer.") from error
-        except (httpcore2.NetworkError, httpcore2.ProtocolError) as error:
+        except (httpcore2.NetworkError, httpcore2.ProtocolError, httpcore2.ProxyError) as error:
             raise ToolError(
                 f"{target.host} cannot be read: {error or type(error).__name__}"
             ) from error
     raise ToolTimeoutError(f"{target.host} took longer than {TOTAL_SECONDS:.0f} s.")
 
 
-async def _follow(target: httpx2.URL, rules: AddressRules, context: ssl.SSLContext) -> Document:
-    pool = httpcore2.AsyncConnectionPool(
-        ssl_context=context, max_connections=2, network_backend=_CheckedBackend(rules)
-    )
-    async with pool:
-        for _ in range(REDIRECTS + 1):
-            found = await _get(pool, target)
-            if isinstance(found, Document):
-                return found
-            target = _next(target, found)
+async def _follow(
+    pool: httpcore2.AsyncConnectionPool, way: Way, target: httpx2.URL, *, is_robots: bool = False
+) -> Document:
+    for _ in range(REDIRECTS + 1):
+        way.rules.check_place(target.host, port_of(target))
+        if way.robots and not is_robots:
+            get = partial(_follow, pool, way, is_robots=True)
+            await refuse_forbidden(target, get)
+        async with one_of_few(target.host):
+            found = await _get(pool, target, is_robots=is_robots)
+        if isinstance(found, Document):
+            return found
+        target = _next(target, found)
     raise ToolError(f"More than {REDIRECTS} redirects, the last to {target}.")
 
 
-async def _get(pool: httpcore2.AsyncConnectionPool, target: httpx2.URL) -> Document | str:
+async def _get(
+    pool: httpcore2.AsyncConnectionPool, target: httpx2.URL, *, is_robots: bool
+) -> Document | str:
     """Return the document, or where it has gone."""
     url = httpcore2.URL(
         scheme=target.raw_scheme, host=target.raw_host, port=target.port, target=target.raw_path
@@ -145,12 +182,18 @@ async def _get(pool: httpcore2.AsyncConnectionPool, target: httpx2.URL) -> Docum
             body=b"",
             length=sent.get("content-length", ""),
         )
-        if not head.textual:
+        if not (head.textual or head.is_pdf or is_robots):
             return head
-        body, cut = await _read(response, sent.get("content-encoding", "").strip().lower())
-        return Document(
-            url=head.url, status=head.status, content_type=head.content_type, body=body, cut=cut
-        )
+        most = _most(head, is_robots=is_robots)
+        body, cut = await _read(response, sent.get("content-encoding", "").strip().lower(), *most)
+        return replace(head, body=body, cut=cut)
+
+
+def _most(head: Document, *, is_robots: bool) -> tuple[int, int]:
+    """Return how many bytes are read at most: on the wire, and unpacked."""
+    if is_robots:
+        return ROBOTS_BYTES, ROBOTS_BYTES
+    return (PDF_BYTES, PDF_BYTES) if head.is_pdf else (WIRE_BYTES, DECODED_BYTES)
 
 
 def _next(here: httpx2.URL, location: str) -> httpx2.URL:
@@ -163,7 +206,9 @@ def _next(here: httpx2.URL, location: str) -> httpx2.URL:
     return target
 
 
-async def _read(response: httpcore2.Response, encoding: str) -> tuple[bytes, bool]:
+async def _read(
+    response: httpcore2.Response, encoding: str, most_wire: int, most: int
+) -> tuple[bytes, bool]:
     """Return the decoded body and whether it was cut short."""
     decoder = _Decoder(encoding)
     body = bytearray()
@@ -171,8 +216,8 @@ async def _read(response: httpcore2.Response, encoding: str) -> tuple[bytes, boo
     async with aclosing(response.aiter_stream()) as chunks:
         async for chunk in chunks:
             wire += len(chunk)
-            body += decoder.decode(chunk, DECODED_BYTES - len(body))
-            if wire > WIRE_BYTES or len(body) >= DECODED_BYTES:
+            body += decoder.decode(chunk, most - len(body))
+            if wire > most_wire or len(body) >= most:
                 return bytes(body), True
     return bytes(body), False
 
@@ -196,51 +241,3 @@ class _Decoder:
             return self._inflate.decompress(data, max(limit, 1))
         except zlib.error as error:
             raise ToolError(f"The server sent damaged compressed data: {error}") from error
-
-
-class _CheckedBackend(httpcore2.AsyncNetworkBackend):
-    """Looks a name up once, checks every address, and dials one that was checked."""
-
-    def __init__(self, rules: AddressRules) -> None:
-        self._rules = rules
-        # The cast: a checker sees the stand-in for an anyio that is not installed.
-        self._dialler = cast("httpcore2.AsyncNetworkBackend", httpcore2.AnyIOBackend())
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,  # noqa: ASYNC109 - the signature is httpcore's
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
-    ) -> httpcore2.AsyncNetworkStream:
-        addresses = await _look_up(host, port)
-        self._rules.check(host, addresses)
-        failure: Exception | None = None
-        for address in addresses[:4]:
-            try:
-                return await self._dialler.connect_tcp(
-                    address, port, timeout, local_address, socket_options
-                )
-            except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
-                failure = failure or error
-        raise failure or httpcore2.ConnectError("no address")
-
-
-async def _look_up(host: str, port: int) -> list[str]:
-    """Return the addresses of a name, in the order of the system.
-
-    Raises:
-        ToolError: there are none.
-    """
-    with suppress(ValueError):  # an address needs no looking up
-        return [str(ip_address(host.strip("[]")))]
-
-    def look_up() -> list[str]:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        return list(dict.fromkeys(str(entry[4][0]) for entry in found))
-
-    try:
-        return await to_thread.run_sync(look_up, abandon_on_cancel=True)
-    except (OSError, UnicodeError) as error:
-        raise ToolError(f"The name {host!r} cannot be resolved: {error}") from error

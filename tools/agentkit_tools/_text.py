@@ -5,9 +5,7 @@ import re
 from contextlib import suppress
 from html import unescape
 
-from html_to_markdown import ConversionOptions, PreprocessingOptions, convert
-
-from agentkit.text import visible
+from agentkit_tools._hidden import visible
 
 TEXT_CHARS = 1_000_000
 """Longest text of a document; the rest is dropped."""
@@ -42,9 +40,28 @@ def to_text(body: bytes, content_type: str) -> str:
     'a **b**'
     """
     text = decode(body, content_type)
-    if "html" in content_type or (not content_type and text.lstrip()[:1] == "<"):
-        text = _markdown(text)
-    return visible(text)[:TEXT_CHARS].strip()
+    if is_html(body, content_type):
+        text = _markdown(visible(text))
+    return cleaned(text)
+
+
+def plain_text(body: bytes, content_type: str, most_chars: int) -> str:
+    r"""Return the words of a page that defeats the converter, in time that grows with the page.
+
+    >>> plain_text(b"<p>a <b>b</b><p hidden>c", "text/html", 100)
+    'a\nb'
+    """
+    return cleaned(_plain(visible(decode(body, content_type)[:most_chars])))
+
+
+def is_html(body: bytes, content_type: str) -> bool:
+    """Return whether a document is HTML: by its type, or by its look if it has none."""
+    return "html" in content_type or (not content_type and body.lstrip()[:1] == b"<")
+
+
+def cleaned(text: str) -> str:
+    """Return the text, not too long; letters that nobody sees are left to whoever hands it on."""
+    return text[:TEXT_CHARS].strip()
 
 
 def decode(body: bytes, content_type: str) -> str:
@@ -70,6 +87,9 @@ def _codec(charset: str) -> str:
 
 def _markdown(html: str) -> str:
     """Convert a page; without its menus first, with everything if that leaves nothing."""
+    # Only in the reader's process: the host never loads it.
+    from html_to_markdown import ConversionOptions, PreprocessingOptions, convert
+
     candidates = [""]
     for enabled in (True, False):
         options = ConversionOptions(

@@ -1,145 +1,227 @@
 """Reads a page of the web as Markdown, a part at a time."""
 
 import os
-import time
-from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 from anyio import to_thread
 
-from agentkit.errors import ToolError, ToolInputError, ToolTimeoutError
-from agentkit.messages import PlanExample, PlanStep
-from agentkit.protocols import Tool
+from agentkit.errors import ConfigurationError, ToolError, ToolInputError, ToolTimeoutError
+from agentkit.messages import JsonObject, PlanExample, PlanStep, ToolSpec
+from agentkit.protocols import OpenTool, Tool, current_call
 from agentkit.resilience import deadline
-from agentkit.toolkit import FunctionTool, defused, tool
-from agentkit_tools._addresses import AddressRules
+from agentkit.toolkit import FunctionTool, harmless, tool
+from agentkit_tools._pages import PART_CHARS, Page, Pages, part
 
 if TYPE_CHECKING:
     import ssl
 
-PART_CHARS = 8_000
-"""Longest part of a page that is returned at once."""
+    from agentkit_tools._http import Document, Way
+
+__all__ = ["PART_CHARS", "TOOLS", "Fetch", "fetch", "make_fetch"]
 
 ALLOW_VARIABLE = "AGENTKIT_FETCH_ALLOW"
-"""Addresses, networks and host names that may be fetched although they are not public."""
+"""What may be fetched although it is not public or not on a usual port."""
 
-_KEPT_PAGES = 8
-_KEPT_SECONDS = 300.0
+DENY_VARIABLE = "AGENTKIT_FETCH_DENY"
+"""Domains, addresses and networks that are never fetched."""
+
+ONLY_VARIABLE = "AGENTKIT_FETCH_ONLY"
+"""Domains beside which nothing is fetched."""
+
+PROXY_VARIABLE = "AGENTKIT_FETCH_PROXY"
+"""URL of the proxy that everything goes through."""
+
+ROBOTS_VARIABLE = "AGENTKIT_FETCH_ROBOTS"
+"""When robots.txt is asked: "unattended", "always" or "never"."""
+
 _ADDRESS = "http://city.example/council"
 _EXAMPLE = PlanExample(
     f"Who is the mayor? See {_ADDRESS}", (PlanStep(f"name of the mayor on {_ADDRESS}", "fetch"),)
 )
 
 
-def make_fetch(allow: Sequence[str] | None = None) -> FunctionTool:
-    """Return the fetch tool.
+def make_fetch(
+    allow: Sequence[str] | None = None,
+    *,
+    deny: Sequence[str] | None = None,
+    only: Sequence[str] | None = None,
+    proxy: str | None = None,
+    robots: bool | None = None,
+) -> "Fetch":
+    """Return the fetch tool. What is not given is read from the environment at each call.
 
     Args:
-        allow: addresses, networks and hosts to fetch although they are not public; the
-            environment's `AGENTKIT_FETCH_ALLOW` where not given.
+        allow: addresses, networks and hosts to fetch although they are not public. A host or
+            single address may be asked on every port, `host:port` on that one, a network on 80,
+            443, 8080 and 8443 only; `*:port` opens a port of public hosts.
+            `AGENTKIT_FETCH_ALLOW`.
+        deny: domains, addresses and networks that are refused; a domain includes what is below
+            it. `AGENTKIT_FETCH_DENY`.
+        only: domains beside which everything is refused. `AGENTKIT_FETCH_ONLY`.
+        proxy: URL of a proxy that everything goes through. It is the proxy that looks up names
+            then, so *the proxy* must enforce which addresses may be reached: agentkit still
+            refuses what a URL shows by itself, and cannot see the rest. `AGENTKIT_FETCH_PROXY`;
+            never `HTTP_PROXY`.
+        robots: whether robots.txt is asked first. `AGENTKIT_FETCH_ROBOTS`: "unattended" (asked
+            in runs that have nobody to approve), "always" or "never".
     """
-    pages = _Pages()
+    return Fetch(_Settings(allow=allow, deny=deny, only=only, proxy=proxy, robots=robots))
 
-    # Our own limit comes before the 60 seconds: it says what took long.
-    @tool(timeout_seconds=60, examples=[_EXAMPLE], effect="pure", untrusted=True, open_world=True)
-    async def fetch(url: str, start: int = 0) -> str:
-        """Read a web page or text file by its URL.
 
-        Args:
-            url: http or https
-            start: 0, or where the last part ended
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Settings:
+    """What was given; `None` leaves it to the environment."""
+
+    allow: Sequence[str] | None = None
+    deny: Sequence[str] | None = None
+    only: Sequence[str] | None = None
+    proxy: str | None = None
+    robots: bool | None = None
+
+    def way(self) -> "Way":
+        """Return how documents are got in this call; slow, for a thread.
+
+        Raises:
+            ConfigurationError: a setting cannot be understood.
         """
+        for name in ("agentkit_tools._http", "agentkit_tools._convert"):
+            import_module(name)  # a fifth of a second, paid once and only by those who fetch
+        from agentkit_tools import _http, _rules
+
+        rules = _rules.Rules.read(
+            _listed(self.allow, ALLOW_VARIABLE),
+            _listed(self.deny, DENY_VARIABLE),
+            _listed(self.only, ONLY_VARIABLE),
+        )
+        context: ssl.SSLContext = _http.ssl_context()
+        proxy = os.environ.get(PROXY_VARIABLE, "") if self.proxy is None else self.proxy
+        robots = _asks_robots() if self.robots is None else self.robots
+        return _http.Way(rules=rules, context=context, proxy=proxy, robots=robots)
+
+
+def _listed(given: Sequence[str] | None, variable: str) -> Sequence[str]:
+    return os.environ.get(variable, "").split(",") if given is None else given
+
+
+def _asks_robots() -> bool:
+    said = os.environ.get(ROBOTS_VARIABLE, "").strip().lower() or "unattended"
+    if said not in {"unattended", "always", "never"}:
+        raise ConfigurationError(
+            f"{ROBOTS_VARIABLE} is {said!r}.", hint='Write "unattended", "always" or "never".'
+        )
+    call = current_call()
+    return said == "always" or (said == "unattended" and call is not None and not call.attended)
+
+
+class _RunFetch:
+    """The tool of one run: it remembers the pages that it has begun to read."""
+
+    def __init__(self, settings: _Settings, described: FunctionTool) -> None:
+        self._settings = settings
+        self._described = described
+        self._pages = Pages()
+
+    @property
+    def spec(self) -> ToolSpec:
+        """What the model is told."""
+        return self._described.spec
+
+    def validate(self, arguments: JsonObject) -> JsonObject:
+        """Return the arguments as they will be used.
+
+        Raises:
+            ToolInputError: they do not fit.
+        """
+        return self._described.validate(arguments)
+
+    async def call(self, arguments: JsonObject) -> str:
+        """Return a part of the page.
+
+        Raises:
+            ToolError: it is refused, not there, or cannot be read.
+        """
+        url, start = str(arguments["url"]), int(arguments["start"])
         if start < 0:
             raise ToolInputError("start must be 0 or more.")
-        page = pages.find(url) if start else None
+        page = self._pages.find(url) if start else None
         if page is None:
-            page = await _load(url, _rules(allow))
-            pages.keep(url, page)
-        return _part(page, url, start)
+            page = await _load(url, self._settings)
+            self._pages.keep(url, page)
+        return part(page, url, start, str(arguments["page"]))
 
-    return fetch
-
-
-class _Pages:
-    """The last pages that were read, so that part two belongs to part one."""
-
-    def __init__(self) -> None:
-        self._pages: OrderedDict[str, tuple[float, tuple[str, str]]] = OrderedDict()
-
-    def keep(self, url: str, page: tuple[str, str]) -> None:
-        self._pages[url] = (time.monotonic(), page)
-        self._pages.move_to_end(url)
-        while len(self._pages) > _KEPT_PAGES:
-            self._pages.popitem(last=False)
-
-    def find(self, url: str) -> tuple[str, str] | None:
-        read_at, page = self._pages.get(url, (0.0, None))
-        return page if time.monotonic() - read_at < _KEPT_SECONDS else None
+    async def aclose(self) -> None:
+        """Forget the pages."""
+        self._pages.clear()
 
 
-def _rules(allow: Sequence[str] | None) -> AddressRules:
-    return AddressRules.read(
-        os.environ.get(ALLOW_VARIABLE, "").split(",") if allow is None else allow
-    )
+class Fetch(_RunFetch):
+    """The tool; each run gets one of its own from `for_run`. Called itself, it keeps no pages."""
+
+    def __init__(self, settings: _Settings) -> None:
+        super().__init__(settings, _described)
+
+    async def call(self, arguments: JsonObject) -> str:
+        """Return a part of the page, which is read for this call only.
+
+        Raises:
+            ToolError: it is refused, not there, or cannot be read.
+        """
+        return await self.for_run().call(arguments)
+
+    def for_run(self) -> OpenTool:
+        """Return the tool of one run."""
+        return _RunFetch(self._settings, self._described)
 
 
-async def _load(url: str, rules: AddressRules) -> tuple[str, str]:
-    """Return what the page is, in a line, and its text."""
-    context = await to_thread.run_sync(_prepare)
-    from agentkit_tools import _http, _text  # loaded by now
+# Our own limit comes before the 60 seconds: it says what took long.
+@tool(
+    name="fetch",
+    timeout_seconds=60,
+    examples=[_EXAMPLE],
+    effect="pure",
+    untrusted=True,
+    open_world=True,
+)
+async def _described(url: str, start: int = 0, page: str = "") -> str:
+    """Read a web page or text file by its URL.
+
+    Args:
+        url: http or https
+        start: 0, or where the last part ended
+        page: as the last part says
+    """
+    return await fetch.call({"url": url, "start": start, "page": page})
+
+
+async def _load(url: str, settings: _Settings) -> Page:
+    way = await to_thread.run_sync(settings.way)
+    from agentkit_tools import _convert, _http  # loaded by now
 
     seconds = _http.TOTAL_SECONDS
     with deadline(seconds, ToolTimeoutError(f"{url} took longer than {seconds:.0f} s to read.")):
-        found = await _http.download(url, rules, context)
-        # Text of what is no text is empty. A page made to take long is left to its thread.
-        text = await to_thread.run_sync(
-            _text.to_text, found.body, found.content_type, abandon_on_cancel=True
-        )
-    kind = found.content_type.partition(";")[0].strip() or "type not named"
-    if not found.textual:
-        if found.status >= 400:
+        found = await _http.download(url, way)
+        if found.status >= 400 and not found.textual:
             raise ToolError(f"HTTP {found.status} for {found.url}.")
-        size = f", {found.length} bytes" if found.length else ""
-        return f"{found.url} is {kind}{size}: not text, so it was not read.", ""
-    text = defused(text)
+        if found.is_pdf and found.cut:
+            raise ToolError(f"{found.url} is larger than {_http.PDF_BYTES} bytes: not read.")
+        if not (found.textual or found.is_pdf):
+            size = f", {found.length} bytes" if found.length else ""
+            head = f"{found.url} is {_kind(found)}{size}: not text, so it was not read."
+            return Page(head, "", is_text=False)
+        converted = await _convert.convert(found.body, found.content_type)
+    text = harmless(converted.text)
     if found.status >= 400:
         first = next((line.strip("# ") for line in text.splitlines() if line.strip("# ")), "")
         raise ToolError(f"HTTP {found.status} for {found.url}. {first[:200]}".strip())
-    cut = ", cut short: it is too large" if found.cut else ""
-    return f"{found.url} ({kind}{cut})", text
+    said = [_kind(found), "cut short: it is too large" if found.cut else "", converted.note]
+    return Page(f"{found.url} ({', '.join(filter(None, said))})", text)
 
 
-def _prepare() -> "ssl.SSLContext":
-    """Load what is slow to load, in a thread."""
-    for name in ("agentkit_tools._http", "agentkit_tools._text"):
-        import_module(name)  # half a second, paid once and only by those who fetch
-    from agentkit_tools import _http
-
-    return _http.ssl_context()
-
-
-def _part(page: tuple[str, str], url: str, start: int) -> str:
-    head, text = page
-    if start and start >= len(text):
-        raise ToolInputError(f"The page ends at {len(text)}; there is nothing from {start} on.")
-    if not text:
-        return head if "not text" in head else f"{head}\n\nThe page has no text."
-    end = _break(text, start)
-    if start == 0 and end == len(text):
-        return f"{head}\n\n{text}"
-    more = f'\n\n[More: fetch with "url": "{url}", "start": {end}]' if end < len(text) else ""
-    return f"{head}, characters {start} to {end} of {len(text)}\n\n{text[start:end].rstrip()}{more}"
-
-
-def _break(text: str, start: int) -> int:
-    """Return where a part ends: after a line if there is one in its last fifth."""
-    end = start + PART_CHARS
-    if end >= len(text):
-        return len(text)
-    line = text.rfind("\n", end - PART_CHARS // 5, end)
-    return line + 1 if line > start else end
+def _kind(found: "Document") -> str:
+    return harmless(found.content_type.partition(";")[0].strip()[:100]) or "type not named"
 
 
 fetch = make_fetch()
