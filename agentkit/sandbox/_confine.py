@@ -72,9 +72,7 @@ def confine(
         OSError: a step, named in the message, failed. The process may be confined in part: it
             has to end.
     """
-    version = _kernel.landlock_version()
-    if not version:
-        raise OSError(errno.ENOSYS, "Landlock: this kernel has none, or has it switched off")
+    version = _require()
     _require_one_thread()
     _user.forbid_new_privileges()
     _user.drop_capabilities()
@@ -87,6 +85,18 @@ def confine(
         "enforced": enforced,
         "not_enforced": not_enforced,
     }
+
+
+def _require() -> int:
+    """Return Landlock's version; refuse, before anything is applied, where a part is missing."""
+    if _kernel.audit_machine() is None:
+        raise OSError(errno.ENOSYS, f"seccomp: not known on this machine ({os.uname().machine})")
+    if not _kernel.available()["seccomp"]:
+        raise OSError(errno.ENOSYS, "seccomp: this kernel has none")
+    version = _kernel.landlock_version()
+    if not version:
+        raise OSError(errno.ENOSYS, "Landlock: this kernel has none, or has it switched off")
+    return version
 
 
 def _require_one_thread() -> None:

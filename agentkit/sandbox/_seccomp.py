@@ -6,7 +6,6 @@ sees numbers, not what pointers point to, so it refuses by call and by numeric a
 
 import ctypes
 import errno
-import fcntl
 import socket
 import struct
 from collections.abc import Iterable, Sequence
@@ -27,7 +26,7 @@ NEW_NAMESPACES = 0x7E020000  # CLONE_NEW* of linux/sched.h but CLONE_NEWTIME, wh
 PERSONALITY_QUERY = 0xFFFFFFFF
 PR_SET_PDEATHSIG = 1
 TYPE_OF_SOCKET = 0xF  # the bits beside flags
-F_SETOWN, F_SETSIG, F_SETOWN_EX = fcntl.F_SETOWN, fcntl.F_SETSIG, 15
+F_SETOWN, F_SETSIG, F_SETOWN_EX = 8, 10, 15  # linux/fcntl.h; other systems lack names for them
 IOCTLS = (
     0x5412,  # TIOCSTI types into the terminal
     0x541C,  # TIOCLINUX does so on a console
@@ -100,7 +99,7 @@ def install(
     """
     machine = _kernel.audit_machine()
     if machine is None:
-        raise OSError(errno.ENOSYS, "seccomp: the calls of this machine are not known")
+        raise OSError(errno.ENOSYS, "seccomp: not known on this machine")
     program = _assemble(
         machine,
         (

@@ -1,6 +1,7 @@
 """Interpreters in a temporary folder of the test's own, and a search for what they leave."""
 
 import os
+import socket
 import tempfile
 from collections.abc import AsyncGenerator, Callable, Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 import pytest_asyncio
 
 from agentkit.sandbox import Interpreter, WorkerLimits
+from tests.sandbox.confined import Room, make_room
 
 
 def find_processes(folder: Path) -> set[int]:
@@ -61,3 +63,49 @@ def secret(monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("SECRET_TOKEN", "canary-7301")
     assert "SECRET_TOKEN" in os.environ
     return "canary-7301"
+
+
+@pytest.fixture(params=["same", "dropped", "plain"])
+def room(request: pytest.FixtureRequest) -> Iterator[Room]:
+    """A room for each of the users; it is gone after the test."""
+    user = str(request.param)
+    if user != "same" and os.geteuid() != 0:
+        pytest.skip("only root can become another user")
+    if user == "plain" and not Path("/usr/bin/python3").exists():
+        pytest.skip("there is no Python that another user could start")
+    with make_room(user) as made:
+        yield made
+
+
+@pytest.fixture
+def own_room() -> Iterator[Room]:
+    """A room for the user of the tests, where the user makes no difference."""
+    with make_room("same") as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def listening() -> Iterator[dict[str, object]]:
+    """Servers of the host, by what a row calls them."""
+    with (
+        tempfile.TemporaryDirectory(dir="/tmp") as folder,
+        socket.create_server(("127.0.0.1", 0), backlog=500) as tcp,
+        socket.create_server(("::1", 0), family=socket.AF_INET6, backlog=500) as tcp6,
+        socket.socket(socket.AF_UNIX) as abstract,
+        socket.socket(socket.AF_UNIX) as named,
+    ):
+        Path(folder).chmod(0o755)
+        listener = f"{folder}/listener"
+        abstract.bind(f"\0agentkit-{os.getpid()}")
+        named.bind(listener)
+        Path(listener).chmod(0o777)
+        abstract.listen(500)
+        named.listen(500)
+        yield {
+            "port": tcp.getsockname()[1],
+            "port6": tcp6.getsockname()[1],
+            "abstract": f"\0agentkit-{os.getpid()}",
+            "listener": listener,
+            "inotify": "ctypes.CDLL(None).inotify_init()",
+            "cores": os.cpu_count(),
+        }
