@@ -214,6 +214,8 @@ def _files() -> tuple[Path, Path]:
 
 _HINT = "Settings come from arguments, AGENTKIT_* variables, agentkit.toml and the user's config."
 _NO_SETTINGS = (
+    "CODE_ISOLATION",
+    "CODE_MINIMUM",
     "FETCH_ALLOW",
     "FETCH_DENY",
     "FETCH_ONLY",

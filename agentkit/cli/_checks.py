@@ -21,6 +21,7 @@ from agentkit.trace.words import plural
 if TYPE_CHECKING:
     from agentkit.engine import Profile, ServerProfile
     from agentkit.mcp import ServerState
+    from agentkit.protocols import Tool
     from agentkit.settings import Settings
 
 Status: TypeAlias = Literal["ok", "warn", "fail"]
@@ -254,12 +255,26 @@ async def _tools(settings: "Settings") -> AsyncGenerator[Check]:
     yield _ok("tools", "built in", names or "none")
     for tool in tools:
         if tool.spec.name == "code_interpreter":
-            try:
-                answer = await tool.call(tool.validate({"code": "6 * 7"}))
-            except AgentkitError as error:
-                yield _failed("tools", "code_interpreter", error, code=Exit.TOOL)
-                continue
-            yield _ok("tools", "code_interpreter", f"6 * 7 gives {answer.strip()}")
+            yield await _interpreter(tool)
+
+
+async def _interpreter(tool: "Tool") -> Check:
+    """Run a cell, and say what holds it and what that does not hold."""
+    from agentkit.protocols import CURRENT_CALL, CallContext
+
+    said: list[str] = []
+    context = CallContext(
+        run_id="", call_id="", key="", report=lambda _done, _total, text: said.append(text)
+    )
+    reset = CURRENT_CALL.set(context)
+    try:
+        answer = await tool.call(tool.validate({"code": "6 * 7"}))
+    except AgentkitError as error:
+        return _failed("tools", "code_interpreter", error, code=Exit.TOOL)
+    finally:
+        CURRENT_CALL.reset(reset)
+    held = f"; {'; '.join(said)}" if said else ""
+    return _ok("tools", "code_interpreter", f"6 * 7 gives {answer.strip()}{held}")
 
 
 async def _servers(settings: "Settings") -> AsyncGenerator[Check]:

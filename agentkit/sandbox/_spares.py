@@ -34,12 +34,16 @@ class Spares:
             modules: loaded into it.
         """
         spares = cls()
+        failure: BaseException | None = None
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(spares._keep, modules)
             try:
                 yield spares
-            finally:
-                tasks.cancel_scope.cancel()
+            except BaseException as error:
+                failure = error
+            tasks.cancel_scope.cancel()
+        if failure is not None:
+            raise failure  # as itself: the caller need not know that there is a group in here
 
     def take(self, setup: Setup) -> Session | None:
         """Return a started session that is held so, if there is one; another is started."""

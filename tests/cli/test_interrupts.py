@@ -74,7 +74,13 @@ def test_ctrl_c_in_a_tool_that_is_called_by_hand(start: Start, sign: Path) -> No
         f"import os, time\nopen({str(sign)!r}, 'w').write(str(os.getpid()))\n"
         "print('up')\ntime.sleep(600)"
     )
-    process = start("tools", "call", "code_interpreter", json.dumps({"code": code}))
+    process = start(
+        "tools",
+        "call",
+        "code_interpreter",
+        json.dumps({"code": code}),
+        env={"AGENTKIT_CODE_ISOLATION": "process"},  # it gives a sign outside its folder
+    )
     worker = int(sign.read_text(encoding="utf-8"))
     exit_code, stderr = interrupted(process)
     assert exit_code == 130

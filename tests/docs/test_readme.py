@@ -366,7 +366,12 @@ def test_links_lead_somewhere(page: str) -> None:
 
 def test_a_setting_of_the_page_is_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     real = {f"AGENTKIT_{name.upper()}" for name in Settings.model_fields}
-    other = {"AGENTKIT_FETCH_ALLOW", "AGENTKIT_TEST_WEIGHTS"}
+    other = {
+        "AGENTKIT_CODE_ISOLATION",
+        "AGENTKIT_CODE_MINIMUM",
+        "AGENTKIT_FETCH_ALLOW",
+        "AGENTKIT_TEST_WEIGHTS",
+    }
     for name in set(re.findall(r"\bAGENTKIT_[A-Z_]+[A-Z]", README)):
         assert name in other or name.partition("__")[0] in real
     monkeypatch.setenv("AGENTKIT_TIMEOUTS__RUN", "600")
