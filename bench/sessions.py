@@ -15,12 +15,15 @@ from importlib import import_module
 from pathlib import Path
 from queue import Empty
 from statistics import median
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from agentkit.sandbox import Spares
 
 Cell: TypeAlias = Callable[[str], Awaitable[str]]
 """Runs a cell and returns its value as text."""
 
-_SETTLE_SECONDS = 0.5  # between two sessions: a run does not open one right after the other
+_SETTLE_SECONDS = 2.0  # between two sessions: a run does not open one right after the other
 _READY_SECONDS = 1.0
 _CELL_SECONDS = 30.0
 
@@ -33,8 +36,9 @@ async def sessions(*, contender: str, folder: str, cells: int) -> dict[str, floa
         folder: where Jupyter keeps its files; not the user's.
         cells: how many to take the median of.
     """
-    opened = _agentkit() if contender == "agentkit" else _ipykernel(folder)
     async with AsyncExitStack() as stack:
+        spares = await stack.enter_async_context(_spares()) if contender == "agentkit" else None
+        opened = _ipykernel(folder) if spares is None else _agentkit(spares)
         cold, cell = await _first_result(stack, opened)
         for _ in range(10):
             await _checked(cell)
@@ -70,12 +74,18 @@ async def _checked(cell: Cell) -> float:
 _Opener: TypeAlias = Callable[[], AbstractAsyncContextManager[Cell]]
 
 
-def _agentkit() -> _Opener:
+def _spares() -> AbstractAsyncContextManager["Spares"]:
+    from agentkit.sandbox import Spares
+
+    return Spares.open()  # as a runtime does
+
+
+def _agentkit(spares: "Spares") -> _Opener:
     from agentkit.sandbox import Interpreter
 
     @asynccontextmanager
     async def opened() -> AsyncGenerator[Cell]:
-        interpreter = Interpreter()
+        interpreter = Interpreter(spares=spares)
 
         async def cell(code: str) -> str:
             outcome = await interpreter.run(code, _CELL_SECONDS)

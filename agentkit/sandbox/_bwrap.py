@@ -68,7 +68,10 @@ def bubblewrap_command(inside: Namespace, argv: Sequence[str], *, root: bool) ->
         command.append("--unshare-user")
     command += ["--proc", "/proc", "--dev", "/dev"]
     command += ["--size", str(_SHM_BYTES), "--perms", "1777", "--tmpfs", _SHARED_MEMORY]
-    for path in _outermost(inside.read):
+    shown = _outermost(inside.read)
+    for folder in _parents(shown):  # left to itself, it makes them for root alone
+        command += ["--perms", "0755", "--dir", folder]
+    for path in shown:
         command += _shown(path)
     command += ["--size", str(inside.folder_bytes), "--perms", "0700", "--tmpfs", FOLDER]
     for name, path in inside.inputs.items():
@@ -80,6 +83,12 @@ def _shown(path: str) -> list[str]:
     if os.path.islink(path):  # noqa: PTH114 - /lib, where it is a link to /usr/lib
         return ["--symlink", os.readlink(path), path]  # noqa: PTH115 - its words, not its end
     return ["--ro-bind-try", path, path]
+
+
+def _parents(paths: Sequence[str]) -> list[str]:
+    """Return the folders above paths, outermost first, but the root."""
+    found = {str(parent) for path in paths for parent in Path(path).parents}
+    return sorted(found - {"/"}, key=lambda path: (path.count("/"), path))
 
 
 def _outermost(paths: Sequence[str]) -> list[str]:

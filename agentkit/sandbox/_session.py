@@ -113,6 +113,9 @@ class Session:
                 await child.send({"id": 0, "warm": list(modules)})
                 with suppress(BrokenFrameError):  # the first cell finds out
                     await child.receive()
+                for fd in (child.stdout, child.stderr):  # what modules print is nobody's output
+                    while _read(fd):
+                        pass
 
     async def read_file(self, name: str, most: int) -> bytes:
         """Return a file that the code has made; no link leads out of the session's folder.

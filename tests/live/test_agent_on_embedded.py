@@ -43,3 +43,31 @@ async def test_a_small_model_plans_calls_two_tools_among_those_of_servers_and_an
     assert (result.stop, result.calls) == ("done", 2)
     assert str(2**100) in result.text
     assert moment in result.text
+
+
+@pytest.mark.embedded
+@pytest.mark.timeout(600)
+async def test_a_plot_of_a_small_model_is_a_file_that_the_trace_names(
+    tmp_path: Path, weights: Path
+) -> None:
+    pytest.importorskip("matplotlib")
+    settings = await to_thread.run_sync(
+        lambda: read_settings(
+            sampling={"temperature": 0},
+            engine="embedded",
+            weights=str(weights),
+            state_dir=tmp_path,
+            tools=["code_interpreter"],
+        )
+    )
+    async with Runtime.open(settings, with_mcp=False) as runtime:
+        result = await runtime.agent().run(
+            "Draw a line plot of the squares of the numbers 1 to 10 with matplotlib."
+        )
+    (plot,) = await to_thread.run_sync(lambda: list(tmp_path.glob("results/*/files/plot-*.png")))
+    assert (await to_thread.run_sync(plot.read_bytes)).startswith(b"\x89PNG\r\n")
+    traces = await to_thread.run_sync(
+        lambda: [path.read_text(encoding="utf-8") for path in settings.trace_dir.glob("*.jsonl")]
+    )
+    assert any(str(plot) in text and "isolation: " in text for text in traces)
+    assert result.stop == "done"

@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from tests.tools.test_fetch_attacks import ATTACKS, Attack
+
 PAGE = Path(__file__).parents[2] / "docs" / "security.md"
 WRITES = bool(os.environ.get("AGENTKIT_TEST_WRITE_SECURITY"))
 
@@ -35,6 +37,21 @@ not hold it, are looked at ten times a second; files are counted twice a second 
 times of files outside can be seen at level "confined". For more, `AGENTKIT_CODE_ISOLATION=vm`.
 """
 
+FETCH = """
+## Fetch
+
+What a page, a name server or a model can try to turn `fetch` inward or to make it costly. Each row is tried against a real server on
+loopback by `tests/tools/test_fetch_attacks.py`, which holds the outcome to what stands here, and asserts for each of them that the secret
+inside never shows, that the server inside is not asked, that each name is looked up once, and that memory stays bounded.
+
+| what is tried | how | outcome |
+|---|---|---|
+"""
+FETCH_TAIL = """
+Not stopped: what a page says (see [untrusted.md](untrusted.md)), text that only a style sheet hides, an allowed host that carries out what
+an address holds, and what a proxy of yours reaches on its own.
+"""
+
 _SEEN: dict[tuple[int, str], dict[str, str]] = {}
 
 
@@ -50,6 +67,18 @@ def line_of(number: int, name: str, seen: dict[str, str]) -> str:
 
 
 _LEVELS = ("process", "confined", "namespaced")
+
+
+def fetch_row(attack: Attack) -> str:
+    """Return the row of an attack on fetch."""
+    outcome = f"{'read, bounded' if attack.is_read else 'refused'}: {attack.outcome}"
+    return f"| {attack.name} | {attack.tries} | {outcome} |".replace("\n", " ")
+
+
+def page() -> str:
+    """Return the whole page, where all programs were noted."""
+    attacks = "\n".join(map(fetch_row, ATTACKS))
+    return f"{HEAD}{chr(10).join(code_rows())}\n{TAIL}{FETCH}{attacks}\n{FETCH_TAIL}"
 
 
 def code_rows() -> list[str]:

@@ -10,7 +10,8 @@ import pytest_asyncio
 
 from agentkit.sandbox import LEVELS, Interpreter, Level, WorkerLimits, probe
 from tests.sandbox.hostile import CANARY, PROGRAMS, Case, Program, World
-from tests.sandbox.page import HEAD, PAGE, TAIL, WRITES, code_rows, note
+from tests.sandbox.page import PAGE, WRITES, code_rows, fetch_row, note, page
+from tests.tools.test_fetch_attacks import ATTACKS
 
 ROWS = [(one, level) for one in PROGRAMS for level in LEVELS if one.holds_at(level)]
 
@@ -86,8 +87,9 @@ def test_every_program_has_its_number() -> None:
 def test_the_page_has_every_row() -> None:
     """The last test here: where the page is to be written, all rows are there by now."""
     if WRITES and len(code_rows()) == len(PROGRAMS):
-        text = HEAD + "\n".join(code_rows()) + "\n" + TAIL
-        PAGE.write_text(text, encoding="utf-8")
+        PAGE.write_text(page(), encoding="utf-8")
     rows = [line for line in read_page() if line.startswith("| ")]
     for one in PROGRAMS:
         assert sum(row.startswith(f"| {one.number} | {one.name} |") for row in rows) == 1
+    for attack in ATTACKS:
+        assert fetch_row(attack) in rows, "make security writes docs/security.md anew"

@@ -309,14 +309,14 @@ async def _keep(interpreter: Interpreter, files: Sequence[MadeFile]) -> str:
     call = current_call()
     lines: list[str] = []
     for file in files[:_MOST_FILES]:
-        line = f"{file.name} ({file.size} bytes)"
+        line = f"saved: {file.name} ({file.size} bytes)"
         if call is not None and call.keep_file is not None:
             try:
                 path = await call.keep_file(await interpreter.read_file(file.name), file.name)
-                line += f", kept as {path}"
+                line += f" as {path}"
             except (ToolError, OSError) as error:
                 line += f", not kept: {error}"
-        lines.append(f"[file {line}]")
+        lines.append(f"[{line}]")
     if len(files) > _MOST_FILES:
         lines.append(f"[{len(files) - _MOST_FILES} more files, not kept]")
     return harmless("".join(f"\n{line}" for line in lines))
