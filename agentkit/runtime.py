@@ -2,15 +2,7 @@
 
 import os
 from collections import deque
-from collections.abc import (
-    AsyncGenerator,
-    Awaitable,
-    Callable,
-    Generator,
-    Iterable,
-    Mapping,
-    Sequence,
-)
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -111,7 +103,7 @@ class Runtime:
         settings = settings or await to_thread.run_sync(read_settings)
         if engine is not None:
             settings = settings.model_copy(update={"engine": engine})
-        builtin: Sequence[Tool] = await to_thread.run_sync(builtin_tools, settings.tools)
+        builtin = await to_thread.run_sync(builtin_tools, settings.tools)
         config: McpConfig | None = None
         if with_mcp:
             config = await to_thread.run_sync(_server_config, settings, mcp_servers)
@@ -124,7 +116,7 @@ class Runtime:
                 observers = (*observers, spans)
             if model is None:
                 model = await _open_model(stack, settings, progress)
-            builtin = [await _opened(stack, tool) for tool in builtin]
+            builtin = tuple([await _opened(stack, tool) for tool in builtin])
             mcp: McpServers | None = None
             if config is not None:
                 mcp = await stack.enter_async_context(
@@ -139,13 +131,7 @@ class Runtime:
                         answerer=answerer,
                     )
                 )
-            yield cls(
-                settings=settings,
-                model=model,
-                builtin=tuple(builtin),
-                mcp=mcp,
-                observers=observers,
-            )
+            yield cls(settings=settings, model=model, builtin=builtin, mcp=mcp, observers=observers)
 
     @property
     def tools(self) -> tuple[Tool, ...]:

@@ -620,7 +620,8 @@ async def one_of_many(rig: Rig) -> str:
 async def _mcp(rig: Rig, name: str, mode: str = "good", then: Any = "Done.", **more: Any) -> Result:
     rig.folder.mkdir(exist_ok=True)
     args = (str(EVIL), mode, str(rig.folder))
-    server = ServerConfig(name="evil", command=sys.executable, args=args, **more)
+    # Trusted in what it returns: that nothing else may follow it is not what is tried here.
+    server = ServerConfig(name="evil", command=sys.executable, args=args, trusted=True, **more)
     async with open_servers(McpConfig(servers=(server,)), timeouts=Timeouts()) as found:
         with ScriptedModel([call(name), *([then] if isinstance(then, str) else then)]) as model:
             return await rig.run(model, *found.tools)

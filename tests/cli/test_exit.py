@@ -28,6 +28,7 @@ _CODES = [
     ("InvalidTaskError", 2),
     ("ToolInputError", 2),
     ("UnknownToolError", 2),
+    ("SandboxUnavailableError", 5),
     ("ConfigurationError", 3),
     ("EngineError", 4),
     ("WeightsError", 4),

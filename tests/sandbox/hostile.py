@@ -240,7 +240,8 @@ async def _write(case: Case) -> str:
     seen = await denied(case, *(f"open({str(target)!r}, 'ab').write(b'x')" for target in targets))
     assert (code / "_worker.py").read_bytes() == before
     assert not any(target.exists() for target in targets if target.name != "_worker.py")
-    return seen
+    assert seen  # which errors depends on who owns what
+    return "denied; nothing is written"
 
 
 @program(11, "have the host follow links, pipes and devices out of the folder")

@@ -27,6 +27,7 @@ COMMAND = [sys.executable, "-m", "agentkit_tools"]
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Where the servers make their temporary folders; empty after the test."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setenv("AGENTKIT_CODE_ISOLATION", "process")  # a namespace has its folder inside
     yield tmp_path
     until = time.monotonic() + 30
     while list(tmp_path.iterdir()):
