@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from pathlib import Path
 
 import anyio
@@ -22,6 +22,8 @@ from agentkit.sandbox import (
     _probe,
     probe,
 )
+from tests.sandbox.hostile import DAEMON
+from tests.sandbox.test_hostile_code import wait_ended
 
 
 @pytest_asyncio.fixture(params=LEVELS)
@@ -160,6 +162,34 @@ async def test_nobody_else_is_in_a_namespace_and_all_of_it_ends_with_it(place: P
         "(1, True)"
     )
     await interpreter.aclose()
+
+
+async def test_nothing_survives_a_host_that_is_killed_at_any_level(
+    held: Interpreter, place: Path, tmp_path: Path, processes_in: Callable[[Path], set[int]]
+) -> None:
+    host = tmp_path / "host.py"
+    host.write_text(
+        "import anyio, tempfile\nfrom agentkit.sandbox import Interpreter\n"
+        f"tempfile.tempdir = {str(place)!r}\n"
+        "async def main():\n"
+        f"    interpreter = Interpreter(isolation={held._isolation!r})\n"
+        f"    print((await interpreter.run({DAEMON!r}, 60)).error or 'up', flush=True)\n"
+        "    await interpreter.run('while True: pass', 600)\n"
+        "anyio.run(main)\n",
+        encoding="utf-8",
+    )
+    async with await anyio.open_process(
+        [sys.executable, str(host)], stdin=subprocess.DEVNULL, stderr=None
+    ) as process:
+        assert process.stdout is not None
+        assert (await process.stdout.receive()).startswith(b"up")
+        left = processes_in(place)
+        assert len(left) >= 3  # the janitor, the worker and the daemon
+        process.kill()
+    with anyio.fail_after(20):
+        for pid in left:
+            await wait_ended(pid)
+    assert processes_in(place) == set()
 
 
 async def test_a_spare_is_taken_once_and_another_is_started(place: Path) -> None:
