@@ -7,7 +7,7 @@ is found out by trying to break it; nothing is run below the minimum.
 """
 
 from agentkit.sandbox._artifacts import MadeFile
-from agentkit.sandbox._interpreter import Interpreter, settle
+from agentkit.sandbox._interpreter import Interpreter
 from agentkit.sandbox._levels import LEVELS, Isolation, Level
 from agentkit.sandbox._probe import Findings, probe
 from agentkit.sandbox._report import SandboxReport
@@ -30,5 +30,4 @@ __all__ = [
     "WorkerLimits",
     "functions_of",
     "probe",
-    "settle",
 ]

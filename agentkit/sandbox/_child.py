@@ -4,18 +4,18 @@ import json
 import os
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import tempfile
 from contextlib import suppress
-from typing import Any, cast
+from typing import cast
 
 import anyio
 from anyio import to_thread
 
 from agentkit.errors import ToolError
 from agentkit.messages import JsonObject
+from agentkit.sandbox._frames import pack, take_one
 from agentkit.sandbox._janitor import remove_folder
 from agentkit.sandbox._setup import Setup, environment, start_command
 
@@ -27,10 +27,6 @@ START_SECONDS = 20.0
 
 STOP_SECONDS = 8.0
 """Patience with a janitor that ends its tree, which takes a few milliseconds."""
-
-
-class BrokenFrameError(Exception):
-    """The worker's channel carries something that no worker sends."""
 
 
 class Child:
@@ -127,8 +123,7 @@ class Child:
         Frames are sent whole, in the order of these calls, from any number of tasks: the rest of
         one that was cancelled goes with the next.
         """
-        body = json.dumps(frame).encode()
-        self._unsent += struct.pack(">I", len(body)) + body
+        self._unsent += pack(frame)
         await self.flush()
 
     async def flush(self) -> None:
@@ -148,16 +143,12 @@ class Child:
         """Return the next frame of the worker, `None` if it closed the channel.
 
         Raises:
-            BrokenFrameError: too long, or not a JSON object.
+            BadFrameError: too long, or not a JSON object.
         """
         while True:
-            size = struct.unpack_from(">I", self._received)[0] if len(self._received) >= 4 else 0
-            if size > FRAME_BYTES:
-                raise BrokenFrameError(f"a frame of {size} bytes")
-            if len(self._received) >= 4 + size > 4:
-                body = bytes(self._received[4 : 4 + size])
-                del self._received[: 4 + size]
-                return _parse(body)
+            frame = take_one(self._received, FRAME_BYTES)
+            if frame is not None:
+                return frame
             if not await _receive_into(_opened(self._control), self._received):
                 return None
 
@@ -262,16 +253,6 @@ class Child:
         with suppress(OSError, ValueError, LookupError):  # bubblewrap ended before it had begun
             status = json.loads(os.read(self._status, 4096).splitlines()[0])
             os.kill(int(status["child-pid"]), signal.SIGKILL)
-
-
-def _parse(body: bytes) -> JsonObject:
-    try:
-        frame: Any = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise BrokenFrameError("a frame that is not JSON") from error
-    if not isinstance(frame, dict):
-        raise BrokenFrameError("a frame that is not an object")
-    return cast("JsonObject", frame)
 
 
 async def _receive_into(channel: socket.socket, buffer: bytearray) -> bool:

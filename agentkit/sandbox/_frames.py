@@ -22,6 +22,28 @@ def pack(frame: dict[str, Any]) -> bytes:
     return struct.pack(">I", len(body)) + body
 
 
+def take_one(buffer: bytearray, limit: int) -> dict[str, Any] | None:
+    """Take the first frame off the beginning of a buffer; `None` if it is not complete.
+
+    Args:
+        buffer: what has been received.
+        limit: bytes of a frame that is believed.
+
+    Raises:
+        BadFrameError: it is too long, or not a JSON object.
+    """
+    if len(buffer) < 4:
+        return None
+    size = int(struct.unpack_from(">I", buffer)[0])
+    if size > limit:
+        raise BadFrameError(f"a frame of {size} bytes")
+    if len(buffer) < 4 + size:
+        return None
+    body = bytes(buffer[4 : 4 + size])
+    del buffer[: 4 + size]
+    return _parse(body)
+
+
 def take(buffer: bytearray, limit: int) -> list[dict[str, Any]]:
     """Take the complete frames off the beginning of a buffer.
 
@@ -33,14 +55,8 @@ def take(buffer: bytearray, limit: int) -> list[dict[str, Any]]:
         BadFrameError: one is too long, or not a JSON object.
     """
     found: list[dict[str, Any]] = []
-    while len(buffer) >= 4:
-        size = int(struct.unpack_from(">I", buffer)[0])
-        if size > limit:
-            raise BadFrameError(f"a frame of {size} bytes")
-        if len(buffer) < 4 + size:
-            break
-        found.append(_parse(bytes(buffer[4 : 4 + size])))
-        del buffer[: 4 + size]
+    while (frame := take_one(buffer, limit)) is not None:
+        found.append(frame)
     return found
 
 

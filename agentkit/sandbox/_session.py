@@ -15,7 +15,8 @@ from agentkit.errors import ToolError
 from agentkit.messages import JsonObject
 from agentkit.sandbox._artifacts import Listing, MadeFile, list_files, made_since, read_beneath
 from agentkit.sandbox._capture import Capture, clean
-from agentkit.sandbox._child import BrokenFrameError, Child
+from agentkit.sandbox._child import Child
+from agentkit.sandbox._frames import BadFrameError
 from agentkit.sandbox._setup import Setup, WorkerLimits
 from agentkit.sandbox._stubs import CellClock, HostCalls, HostTools
 
@@ -111,7 +112,7 @@ class Session:
             child = await self._open()
             if modules:
                 await child.send({"id": 0, "warm": list(modules)})
-                with suppress(BrokenFrameError):  # the first cell finds out
+                with suppress(BadFrameError):  # the first cell finds out
                     await child.receive()
                 for fd in (child.stdout, child.stderr):  # what modules print is nobody's output
                     while _read(fd):
@@ -241,7 +242,7 @@ class _Cell:
             await self._calls.stop()
         try:
             answer = await self._receive(tasks)
-        except BrokenFrameError as error:
+        except BadFrameError as error:
             self._broken = str(error)
             return
         if answer is None:
@@ -259,7 +260,7 @@ class _Cell:
             if frame is None or "call" not in frame:
                 return frame
             if self._calls is None or not self._calls.take(frame, tasks):
-                raise BrokenFrameError("a call that no cell makes")
+                raise BadFrameError("a call that no cell makes")
 
     async def _pump(self, fd: int, capture: Capture) -> None:
         """Read one output until it is too much; returns only then."""

@@ -7,8 +7,6 @@ Every test closes its interpreter, and the `place` fixture then looks for proces
 
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -350,32 +348,3 @@ async def test_a_process_that_dies_between_two_cells_is_replaced_and_told(
     await wait_ended(janitor)
     outcome = await interpreter.run("1 + 1", 20)
     assert (outcome.value, outcome.restarted, outcome.killed_by) == ("2", True, "")
-
-
-async def test_nothing_survives_a_host_that_is_killed(
-    place: Path, tmp_path: Path, processes_in: ProcessesIn
-) -> None:
-    host = tmp_path / "host.py"
-    host.write_text(
-        "import anyio, tempfile\nfrom agentkit.sandbox import Interpreter\n"
-        f"tempfile.tempdir = {str(place)!r}\n"
-        "async def main():\n"
-        "    interpreter = Interpreter(isolation='process', minimum='process')\n"
-        f"    print((await interpreter.run({DAEMON!r}, 60)).value, flush=True)\n"
-        "    await interpreter.run('while True: pass', 600)\n"
-        "anyio.run(main)\n",
-        encoding="utf-8",
-    )
-    async with await anyio.open_process(
-        [sys.executable, str(host)], stdin=subprocess.DEVNULL, stderr=None
-    ) as process:
-        assert process.stdout is not None
-        daemon = int(await process.stdout.receive())
-        left = processes_in(place)
-        assert daemon in left
-        assert len(left) >= 3
-        process.kill()
-    with anyio.fail_after(20):
-        for pid in left:
-            await wait_ended(pid)
-    assert processes_in(place) == set()
