@@ -11,13 +11,12 @@ when the worker is there, with a descriptor of that folder, and `{"exit", "by"}`
 Inside a namespace of its own it is process 1: the kernel ends everything there with it, and lets
 nothing there stop or kill it.
 """
-# ruff: noqa: PTH100, PTH101, PTH102, PTH114, PTH118, PTH120, PTH123, PTH208 - pathlib would double the start
+# ruff: noqa: PTH100, PTH101, PTH102, PTH114, PTH118, PTH120, PTH123, PTH208, PTH211 - pathlib would double the start
 
 import contextlib
 import ctypes
 import json
 import os
-import pathlib
 import select
 import signal
 import socket
@@ -193,7 +192,7 @@ class Janitor:
             inner = os.path.join(self._folder, "inputs")
             os.mkdir(inner, 0o755)
             for name, path in self._config["inputs"].items():
-                pathlib.Path(os.path.join(inner, name)).symlink_to(path)
+                os.symlink(path, os.path.join(inner, name))
         if self._config["uid"]:
             os.chown(self._folder, self._config["uid"], self._config["uid"])
 
