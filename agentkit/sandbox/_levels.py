@@ -21,6 +21,7 @@ _LIMITS = ("memory of each process", "size of files", "open files", "output", "t
 _WATCHED = (
     "total memory, processes and disk are looked at several times a second, not held by the kernel"
 )
+_SEEN = "names, sizes and times of other files can be seen"
 _KERNEL = "faults of the kernel in what it still lets pass"
 _CHANNELS = "side channels of the processor"
 _CPU = "its share of the processor, beyond the time of a cell"
@@ -59,7 +60,7 @@ def report_of(level: Level, *, landlock: int, bubblewrap: str, network: bool) ->
             level=level,
             engine=f"Landlock ABI {landlock}, seccomp" if landlock else "Seatbelt (experimental)",
             enforced=tuple(held),
-            not_enforced=(*open_network, *gaps, _WATCHED, _KERNEL, _CHANNELS, _CPU),
+            not_enforced=(*open_network, *gaps, _SEEN, _WATCHED, _KERNEL, _CHANNELS, _CPU),
         )
     return SandboxReport(
         level=level,
