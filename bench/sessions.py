@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Cell: TypeAlias = Callable[[str], Awaitable[str]]
 """Runs a cell and returns its value as text."""
 
-_SETTLE_SECONDS = 2.0  # between two sessions: a run does not open one right after the other
+_SETTLE_SECONDS = 3.0  # between two sessions: a run does not open one right after the other
 _READY_SECONDS = 1.0
 _CELL_SECONDS = 30.0
 
