@@ -119,7 +119,7 @@ class Interpreter:
     async def _start(self) -> "Session | VmInterpreter | MontyInterpreter":
         if self._isolation in {"vm", "monty"} or sys.platform == "win32":
             return await to_thread.run_sync(self._elsewhere)
-        setup, self.report = await settle(
+        setup, self.report = await _settle(
             self._limits,
             isolation=self._isolation,
             minimum=self._minimum,
@@ -157,13 +157,13 @@ class Interpreter:
         return MontyInterpreter(self._limits)
 
 
-async def settle(
+async def _settle(
     limits: WorkerLimits,
     *,
-    isolation: Isolation = "auto",
-    minimum: Level = "confined",
-    inputs: dict[str, str] | None = None,
-    network: bool = False,
+    isolation: Isolation,
+    minimum: Level,
+    inputs: dict[str, str],
+    network: bool,
 ) -> tuple[Setup, SandboxReport]:
     """Return how a session is to be held on this machine, and what that is worth.
 
@@ -171,16 +171,15 @@ async def settle(
         SandboxUnavailableError: nothing here holds it as it was asked for.
     """
     wanted: Level | None = next((level for level in LEVELS if level == isolation), None)
-    level, bubblewrap = await choose_level(wanted, minimum if wanted is None else wanted)
+    level, bubblewrap = await choose_level(wanted, minimum)
     setup = Setup(
         level=level,
         limits=limits,
-        inputs=inputs or {},
+        inputs=inputs,
         network=network,
         bubblewrap=bubblewrap if level == "namespaced" else "",
     )
-    landlock = landlock_version()
-    return setup, report_of(level, landlock=landlock, bubblewrap="bubblewrap", network=network)
+    return setup, report_of(level, landlock=landlock_version(), network=network)
 
 
 def name_inputs(paths: Sequence[str | Path]) -> dict[str, str]:

@@ -66,8 +66,22 @@ def resident_bytes(pid: int) -> int:
     try:
         with open(f"/proc/{pid}/statm", encoding="ascii") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
+    except (OSError, ValueError, IndexError):  # ended meanwhile
         return 0
+
+
+def describe_exit(code: int) -> str:
+    """Return how a process has ended, from its exit code, or minus the signal.
+
+    >>> describe_exit(3), describe_exit(-9)
+    ('exit 3', 'SIGKILL')
+    """
+    if code >= 0:
+        return f"exit {code}"
+    try:
+        return signal.Signals(-code).name
+    except ValueError:  # a real-time signal has no name
+        return f"signal {-code}"
 
 
 def end_tree(root: int, group: int) -> None:
@@ -76,7 +90,7 @@ def end_tree(root: int, group: int) -> None:
     until = time.monotonic() + GIVE_UP_SECONDS
     _signal_group(group, signal.SIGKILL)
     while time.monotonic() < until:
-        _reap()
+        reap()
         pids = set(descendants(root))
         if not pids:
             return
@@ -103,7 +117,7 @@ def _signal_group(group: int, number: int) -> None:
         return
 
 
-def _reap() -> dict[int, int]:
+def reap() -> dict[int, int]:
     """Collect every child that has ended: exit code, or minus the signal, by pid."""
     ended: dict[int, int] = {}
     while True:
@@ -223,7 +237,7 @@ class Janitor:
             ready = [number for number, _ in poll.poll(self._seconds * 1000)]
             if wake in ready and signal.SIGTERM in os.read(wake, 4096):
                 return "host"
-            self._exit = _reap().get(self._worker)
+            self._exit = reap().get(self._worker)
             if self._exit is not None:
                 return ""
             if self._life.fileno() in ready and not self._obey():

@@ -27,13 +27,12 @@ _CHANNELS = "side channels of the processor"
 _CPU = "its share of the processor, beyond the time of a cell"
 
 
-def report_of(level: Level, *, landlock: int, bubblewrap: str, network: bool) -> SandboxReport:
+def report_of(level: Level, *, landlock: int, network: bool) -> SandboxReport:
     """Return what is said of a session at a level.
 
     Args:
         level: in force.
         landlock: version of its interface that the kernel has, 0 for none.
-        bubblewrap: version, where it is used.
         network: whether the code was allowed the network.
     """
     open_network = ("the network was allowed",) if network else ()
@@ -64,7 +63,7 @@ def report_of(level: Level, *, landlock: int, bubblewrap: str, network: bool) ->
         )
     return SandboxReport(
         level=level,
-        engine=f"{bubblewrap}, Landlock ABI {landlock}, seccomp",
+        engine=f"bubblewrap, Landlock ABI {landlock}, seccomp",
         enforced=(*held, "processes, mounts, IPC and names of its own", "total size of its files"),
         not_enforced=(
             *open_network,

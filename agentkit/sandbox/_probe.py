@@ -82,15 +82,16 @@ async def choose_level(wanted: Level | None, minimum: Level) -> tuple[Level, str
 
     Args:
         wanted: this one and no other; the strongest that holds where it is `None`.
-        minimum: what is below it is refused.
+        minimum: what is below it is refused, where none is wanted.
 
     Raises:
         SandboxUnavailableError: no such level holds here; says why.
     """
-    tried = LEVELS[::-1] if wanted is None else (wanted,)
-    findings = await probe(level for level in tried if LEVELS.index(level) >= LEVELS.index(minimum))
-    level = wanted if findings.reasons.get(wanted or "") == "" else None
-    if wanted is None:
+    if wanted is not None:
+        findings = await probe((wanted,))
+        level = wanted if findings.reasons.get(wanted) == "" else None
+    else:
+        findings = await probe(reversed(LEVELS[LEVELS.index(minimum) :]))
         level = findings.highest(minimum)
     if level is None:
         raise SandboxUnavailableError(

@@ -1,7 +1,6 @@
 """A Python session in a child process: its variables live until it is closed, or killed."""
 
 import os
-import signal
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from agentkit.sandbox._artifacts import Listing, MadeFile, list_files, made_sinc
 from agentkit.sandbox._capture import Capture, clean
 from agentkit.sandbox._child import Child
 from agentkit.sandbox._frames import BadFrameError
+from agentkit.sandbox._janitor import describe_exit
 from agentkit.sandbox._setup import Setup, WorkerLimits
 from agentkit.sandbox._stubs import CellClock, HostCalls, HostTools
 
@@ -292,7 +292,8 @@ class _Cell:
     def reason(self) -> str:
         """Why the session cannot go on; empty if the cell only takes long."""
         if self._child.gone:
-            return self._child.by or _describe(self._child.exit)
+            code = self._child.exit
+            return self._child.by or ("unknown" if code is None else describe_exit(code))
         if self._broken:
             return "protocol"
         return "output" if self._flooded else ""
@@ -327,14 +328,3 @@ def _read(fd: int) -> bytes | None:
         return os.read(fd, 65536)
     except BlockingIOError:
         return None
-
-
-def _describe(exit_code: int | None) -> str:
-    if exit_code is None:
-        return "unknown"
-    if exit_code >= 0:
-        return f"exit {exit_code}"
-    try:
-        return signal.Signals(-exit_code).name
-    except ValueError:  # a real-time signal has no name
-        return f"signal {-exit_code}"

@@ -28,7 +28,7 @@ END_SECONDS = 3.0
 _HERE = Path(__file__).parent
 _SENT = {"agentkit.text": _HERE.parent / "text.py"} | {
     name: _HERE / f"{name}.py"
-    for name in ("_capture", "_frames", "_tool_stubs", "_worker", "_vm_worker")
+    for name in ("_capture", "_frames", "_janitor", "_tool_stubs", "_worker", "_vm_worker")
 }
 _KEPT_VARIABLES = (
     "PATH",

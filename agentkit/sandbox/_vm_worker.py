@@ -23,6 +23,7 @@ from typing import Any, NoReturn
 import _capture
 import _frames
 import _worker
+from _janitor import describe_exit, reap, resident_bytes
 
 FRAME_BYTES = 256 * 1024
 """Longest answer of the child; a longer one is a forgery."""
@@ -176,9 +177,9 @@ class Supervisor:
 
     def _look(self) -> None:
         """Notice a child that is gone, and a cell that goes too far."""
-        ended = _reap()
+        ended = reap()
         if self._child.pid in ended:
-            self._replace(_describe(ended[self._child.pid]))
+            self._replace(describe_exit(ended[self._child.pid]))
         elif self._id is not None:
             if self._until and time.monotonic() > self._until:
                 self._replace(self._reason)
@@ -193,7 +194,7 @@ class Supervisor:
         pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208 - ten times a second
         if len(pids) - 1 > self._config["processes"]:
             return "processes"
-        used = sum(map(_resident_bytes, pids))
+        used = sum(map(resident_bytes, pids))
         return "memory" if used > self._config["memory"] else ""
 
     def _interrupt(self, reason: str) -> None:
@@ -240,41 +241,12 @@ class Supervisor:
         with suppress(OSError):
             os.kill(self._child.pid, signal.SIGKILL)
             os.waitpid(self._child.pid, 0)
-        _reap()
+        reap()
 
     def _send(self, frame: dict[str, Any]) -> None:
         data = memoryview(_frames.pack(frame))
         while data:
             data = data[os.write(self._out, data) :]
-
-
-def _reap() -> dict[int, int]:
-    """Collect every process that has ended: status by pid. Orphans are ours, as of any init."""
-    ended: dict[int, int] = {}
-    with suppress(ChildProcessError):
-        while True:
-            pid, status = os.waitpid(-1, os.WNOHANG)
-            if pid == 0:
-                break
-            ended[pid] = os.waitstatus_to_exitcode(status)
-    return ended
-
-
-def _describe(code: int) -> str:
-    if code >= 0:
-        return f"exit {code}"
-    try:
-        return signal.Signals(-code).name
-    except ValueError:  # a real-time signal has no name
-        return f"signal {-code}"
-
-
-def _resident_bytes(pid: int) -> int:
-    try:
-        with open(f"/proc/{pid}/statm", encoding="ascii") as file:  # noqa: PTH123 - ten times a second
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, IndexError):  # ended meanwhile
-        return 0
 
 
 def _set_dumpable(value: int) -> None:
