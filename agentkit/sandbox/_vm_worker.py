@@ -236,8 +236,7 @@ class Supervisor:
         with suppress(OSError):
             os.killpg(self._child.pid, signal.SIGKILL)
         if os.getpid() == 1:
-            with suppress(OSError):
-                os.kill(-1, signal.SIGKILL)  # all but us
+            _end_all()
         with suppress(OSError):
             os.kill(self._child.pid, signal.SIGKILL)
             os.waitpid(self._child.pid, 0)
@@ -247,6 +246,17 @@ class Supervisor:
         data = memoryview(_frames.pack(frame))
         while data:
             data = data[os.write(self._out, data) :]
+
+
+def _end_all() -> None:
+    """End all but us, and wait for it: what is killed counts as a process until it is reaped."""
+    until = time.monotonic() + GRACE_SECONDS
+    with suppress(OSError):  # none is left
+        while time.monotonic() < until:
+            os.kill(-1, signal.SIGKILL)
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+            time.sleep(0.001)
 
 
 def _set_dumpable(value: int) -> None:
