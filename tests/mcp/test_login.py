@@ -22,10 +22,13 @@ def an_authority() -> Authority:
     return Authority()
 
 
-async def test_a_client_of_ones_own_logs_a_person_in(authority: Authority, folder: Path) -> None:
-    authority.clients["me"] = {"redirect_uris": ["http://127.0.0.1:53682/callback"]}
+async def test_a_client_of_ones_own_logs_a_person_in(
+    authority: Authority, folder: Path, unused_tcp_port: int
+) -> None:
+    comes_back = f"http://127.0.0.1:{unused_tcp_port}/callback"
+    authority.clients["me"] = {"redirect_uris": [comes_back]}
     async with serving(authority.app(real_server())) as url:
-        server = shut(url, client_id="me", callback_port=53682, scope="read write")
+        server = shut(url, client_id="me", callback_port=unused_tcp_port, scope="read write")
         (shown,) = await logged_in(server, folder)
     assert httpx2.URL(shown).params["scope"] == "read write"
     assert authority.asked("/register") == []
