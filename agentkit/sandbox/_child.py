@@ -131,11 +131,10 @@ class Child:
         control = _opened(self._control)
         async with self._sending:
             while self._unsent:
-                await anyio.wait_writable(control)
                 try:
                     del self._unsent[: control.send(self._unsent)]
                 except BlockingIOError:
-                    continue
+                    await anyio.wait_writable(control)
                 except OSError:
                     return
 

@@ -1,7 +1,7 @@
 """Starts one worker, watches what it uses, and leaves nothing of it behind.
 
-Runs as a program of its own between host and worker (`python -I -S _janitor.py CONFIG`), so
-that the whole tree below it ends when the host asks, dies or is killed. On Linux it adopts the
+Runs as a program of its own between host and worker (`START`, by path, since that process
+knows no package), so that the whole tree below it ends when the host asks, dies or is killed. On Linux it adopts the
 orphans of the tree, so that a daemon with a session of its own is found as well.
 
 The host writes single letters to the `life` socket: `B`/`E` when a cell begins or ends, `I` to
@@ -13,20 +13,30 @@ nothing there stop or kill it.
 """
 # ruff: noqa: PTH100, PTH101, PTH102, PTH114, PTH118, PTH120, PTH123, PTH208, PTH211 - pathlib would double the start
 
+from __future__ import annotations
+
 import contextlib
 import ctypes
 import json
 import os
 import select
 import signal
-import socket
 import stat
 import sys
 import time
-from typing import Any
+
+TYPE_CHECKING = False  # the module that defines it would cost a start 3 ms
+if TYPE_CHECKING:
+    from typing import Any
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 PR_SET_CHILD_SUBREAPER = 36
+
+START = "import sys; sys.path.insert(0, sys.argv[1]); import _janitor; _janitor.main()"
+"""Program for `python -c`: its arguments are this folder, and what is to be started as JSON.
+
+Imported, and not run as a file, it need not be compiled at each start.
+"""
 
 BUSY_SECONDS = 0.1
 """Between two looks at the tree while a cell runs."""
@@ -176,7 +186,7 @@ class Janitor:
 
     def __init__(self, config: dict[str, Any]) -> None:
         self._config = config
-        self._life = socket.socket(fileno=config["life"])
+        self._life: int = config["life"]
         self._seconds = IDLE_SECONDS
         self._worker = 0
         self._exit: int | None = None
@@ -240,7 +250,7 @@ class Janitor:
             self._exit = reap().get(self._worker)
             if self._exit is not None:
                 return ""
-            if self._life.fileno() in ready and not self._obey():
+            if self._life in ready and not self._obey():
                 return "host"
             if self._config["host"] and os.getppid() != self._config["host"]:
                 return "host"
@@ -250,7 +260,7 @@ class Janitor:
     def _obey(self) -> bool:
         """Follow the host's letters; False if it wants the end, or is gone."""
         try:
-            letters = self._life.recv(64)
+            letters = os.read(self._life, 64)
         except OSError:
             return False
         for letter in letters:
@@ -283,26 +293,35 @@ class Janitor:
         data = json.dumps(line).encode() + b"\n"
         try:
             if folder:
-                fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-                socket.send_fds(self._life, [data], [fd])
-                os.close(fd)
+                _send_with_folder(self._life, data, folder)
             else:
-                self._life.sendall(data)
+                os.write(self._life, data)
         except OSError:  # the host is gone; nobody to tell
             return
 
 
+def _send_with_folder(life: int, data: bytes, folder: str) -> None:
+    import _socket  # the classes around it would cost the start 4 ms
+
+    channel = _socket.socket(fileno=life)
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, fd.to_bytes(4, sys.byteorder))
+        channel.sendmsg([data], [rights])
+    finally:
+        os.close(fd)
+        channel.detach()
+
+
 def _work(config: dict[str, Any], folder: str) -> None:
     """Be the worker; never returns."""
-    sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-    # By path: started like this, nothing knows the package. What the worker loads once it is
-    # confined has to be there by then.
+    # What the worker loads once it is confined has to be there by then.
     __import__("_tool_stubs")
     if config["confine"] is not None:
         __import__("_confine")
     import _worker
 
-    sys.path.pop(0)
+    sys.path.remove(os.path.dirname(os.path.abspath(__file__)))
     _worker.run(config, folder)
 
 
@@ -315,5 +334,6 @@ def _note(_signal: int, _frame: object) -> None:
     """Do nothing: the wake-up pipe carries the news."""
 
 
-if __name__ == "__main__":
-    Janitor(json.loads(sys.argv[1])).work()
+def main() -> None:
+    """Be the janitor that the command line describes; see `START`."""
+    Janitor(json.loads(sys.argv[2])).work()

@@ -4,12 +4,17 @@ Runs in the process that runs model-written code, like all that confines it: it 
 of agentkit and little of the standard library, and can be imported by path as well.
 """
 
+from __future__ import annotations
+
 import ctypes
 import functools
 import os
 import sys
-from collections.abc import Callable
-from typing import Any
+
+TYPE_CHECKING = False  # the module that defines it would cost a start 3 ms
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
 NUMBERS: dict[str, tuple[int | None, int | None]] = {
     # name: the number on x86_64, the number on aarch64

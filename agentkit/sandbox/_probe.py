@@ -12,8 +12,10 @@ import socket
 import sys
 import tempfile
 from collections.abc import Iterable
+from compileall import compile_dir
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from uuid import uuid4
@@ -28,6 +30,7 @@ from agentkit.sandbox._session import Outcome, Session
 from agentkit.sandbox._setup import Setup
 
 _SECONDS = 10.0
+_CODE = Path(__file__).parent
 _ATTEMPTS = """
 import ctypes, os, socket
 libc = ctypes.CDLL(None, use_errno=True)
@@ -135,6 +138,7 @@ async def why_not(level: Level, bubblewrap: str) -> str:
         return "bubblewrap is not installed"
     if not _is_known(level):
         return f"{platform.system()} has nothing that holds it"
+    await to_thread.run_sync(_compile)
     stack = ExitStack()
     try:
         attempts, target = await to_thread.run_sync(_set_traps, stack)
@@ -147,6 +151,12 @@ async def why_not(level: Level, bubblewrap: str) -> str:
     finally:
         with CancelScope(shield=True):  # a folder with two small files
             await to_thread.run_sync(stack.close)
+
+
+def _compile() -> None:
+    """Compile what a session imports: inside, where nothing can be kept, each start would."""
+    with suppress(OSError):  # installed where we must not write: starts take longer
+        compile_dir(_CODE, maxlevels=0, quiet=2)
 
 
 def _is_known(level: Level) -> bool:
@@ -193,14 +203,27 @@ def _set_traps(stack: ExitStack) -> tuple[str, Path]:
 def _circumstances() -> tuple[str, str]:
     """Return the path of bubblewrap, and a name for all that the findings depend on."""
     bubblewrap = find_bubblewrap()
-    facts: list[object] = [platform.uname(), os.getuid(), sys.executable, sys.version]
+    facts = (*_of_this_process(), *_seen(bubblewrap), os.getuid())
+    return bubblewrap, sha256(repr(facts).encode()).hexdigest()[:32]
+
+
+@cache
+def _of_this_process() -> tuple[object, ...]:
+    """Return what stays as it is while this process lives: the boot, the kernel, this code."""
+    facts: list[object] = [platform.uname(), sys.executable, sys.version]
     with suppress(OSError):
         facts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii"))
-    for path in (bubblewrap, *sorted(map(str, Path(__file__).parent.glob("*.py")))):
-        with suppress(OSError):
-            seen = os.stat(path)  # noqa: PTH116 - of a path that may be empty
-            facts += [path, seen.st_mtime_ns, seen.st_size]
-    return bubblewrap, sha256(repr(facts).encode()).hexdigest()[:32]
+    for path in sorted(map(str, _CODE.glob("*.py"))):
+        facts += _seen(path)
+    return tuple(facts)
+
+
+def _seen(path: str) -> tuple[object, ...]:
+    try:
+        seen = os.stat(path)  # noqa: PTH116 - of a path that may be empty
+    except OSError:
+        return ()
+    return path, seen.st_mtime_ns, seen.st_size
 
 
 def _file() -> Path:

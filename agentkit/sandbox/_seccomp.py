@@ -6,7 +6,6 @@ sees numbers, not what pointers point to, so it refuses by call and by numeric a
 
 import ctypes
 import errno
-import socket
 import struct
 from collections.abc import Iterable, Sequence
 
@@ -25,6 +24,8 @@ X32 = 0x40000000
 NEW_NAMESPACES = 0x7E020000  # CLONE_NEW* of linux/sched.h but CLONE_NEWTIME, which clone lacks
 PERSONALITY_QUERY = 0xFFFFFFFF
 PR_SET_PDEATHSIG = 1
+AF_UNIX, AF_INET, AF_INET6 = 1, 2, 10  # linux/socket.h; the module would cost a start 4 ms
+SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET = 1, 2, 5
 TYPE_OF_SOCKET = 0xF  # the bits beside flags
 F_SETOWN, F_SETSIG, F_SETOWN_EX = 8, 10, 15  # linux/fcntl.h; other systems lack names for them
 IOCTLS = (
@@ -173,10 +174,10 @@ def _sockets(*, network: bool) -> Iterable[bytes]:
     there is none to connect. A pair of datagram sockets could still send to any.
     """
     denied, fine = _refuse(errno.EACCES), _plain(RETURN, ALLOW)
-    families = (int(socket.AF_INET), int(socket.AF_INET6)) if network else ()
+    families = (AF_INET, AF_INET6) if network else ()
     for name, known, kinds in (
-        ("socket", families, (socket.SOCK_STREAM, socket.SOCK_DGRAM)),
-        ("socketpair", (int(socket.AF_UNIX),), (socket.SOCK_STREAM, socket.SOCK_SEQPACKET)),
+        ("socket", families, (SOCK_STREAM, SOCK_DGRAM)),
+        ("socketpair", (AF_UNIX,), (SOCK_STREAM, SOCK_SEQPACKET)),
     ):
         yield _when(
             name,

@@ -13,6 +13,7 @@ from secrets import randbelow, token_hex
 from typing import TYPE_CHECKING
 
 from agentkit.sandbox._bwrap import FOLDER, Namespace, bubblewrap_command
+from agentkit.sandbox._janitor import START
 from agentkit.sandbox._levels import Level
 from agentkit.sandbox._readable import readable_paths
 from agentkit.sandbox._seatbelt import command as seatbelt_command
@@ -21,7 +22,7 @@ from agentkit.sandbox._seatbelt import profile
 if TYPE_CHECKING:
     from agentkit.messages import JsonObject
 
-_JANITOR = Path(__file__).with_name("_janitor.py")
+_FOLDER = Path(__file__).parent
 _KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "TZ")
 _USERS = range(0x7000_0000, 0x7FFF_0000)
 """Users that no machine has: each session of a host that is root gets one of them."""
@@ -121,13 +122,14 @@ def start_command(setup: Setup, theirs: Sequence[int]) -> list[str]:
             "network": setup.network,
             "keep_reading": not all(map(_is_open_to_all, read)),
         }
-    argv = [sys.executable, "-I", "-S", "-X", "utf8", str(_JANITOR), json.dumps(config)]
+    argv = [sys.executable, "-I", "-S", "-X", "utf8"]
+    argv += ["-c", START, str(_FOLDER), json.dumps(config)]
     if sys.platform == "darwin" and setup.level == "confined":
-        shown = [*read, *inputs.values(), str(_JANITOR.parent)]
+        shown = [*read, *inputs.values(), str(_FOLDER)]
         return seatbelt_command(profile(shown, make), argv)
     if not inside:
         return argv
-    shown = [*read, str(_JANITOR.parent)]
+    shown = [*read, str(_FOLDER)]
     namespace = Namespace(
         program=setup.bubblewrap,
         read=shown,

@@ -7,12 +7,17 @@ is made by a thread of its own, and one of these reads for all: an interrupt hit
 only, so it can never leave half a frame behind.
 """
 
+from __future__ import annotations
+
 import _thread
 import json
 import os
 import time
-from collections.abc import Callable
-from typing import Any
+
+TYPE_CHECKING = False  # the module that defines it would cost a start 3 ms
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
 CALLS_PER_CELL = 1_000
 """Calls that one cell may make."""

@@ -7,7 +7,9 @@ frames of calls go both ways if the cell may call tools: see `_tool_stubs.py`. `
 modules before anybody waits for them.
 """
 
-import ast
+from __future__ import annotations
+
+import _ast
 import builtins
 import contextlib
 import fcntl
@@ -18,13 +20,15 @@ import os
 import resource
 import signal
 import site
-import socket
 import struct
 import sys
-import traceback
 import types
 import warnings
-from typing import Any, NoReturn, cast
+
+TYPE_CHECKING = False  # the module that defines it would cost a start 3 ms
+if TYPE_CHECKING:
+    from traceback import FrameSummary
+    from typing import Any, NoReturn
 
 TEXT_CHARS = 8_000
 """Longest value or error that is sent; the middle is left out."""
@@ -38,6 +42,10 @@ CANNOT_START = 70
 MOST_PLOTS = 10
 """Figures of one cell that are saved."""
 
+_ONLY_AST = 0x400  # `ast.PyCF_ONLY_AST`: the module `ast` would cost a start 2 ms
+
+_PLACE = ("lineno", "col_offset", "end_lineno", "end_col_offset")
+
 INT_DIGITS = 100_000
 """Digits of an integer that may be printed; converting more takes long."""
 
@@ -45,14 +53,13 @@ INT_DIGITS = 100_000
 class Worker:
     """The namespace of one session, and the channel to the host."""
 
-    def __init__(self, control: socket.socket, stdout: int, stderr: int) -> None:
+    def __init__(self, control: int, stdout: int, stderr: int) -> None:
         self._control = control
         self._saved = {1: stdout, 2: stderr}
         self._streams: dict[int, io.TextIOWrapper] = {}
         self._main = types.ModuleType("__main__")
-        self._builtins = cast("dict[str, Any]", vars(builtins))
+        self._builtins: dict[str, Any] = builtins.__dict__
         self._builtins_at_start = self._builtins.copy()
-        self._parse = ast.parse
         self._cells = 0
         self._running = False
         self._calls = _tool_calls(self._send, self._receive)
@@ -69,6 +76,7 @@ class Worker:
             self._mend()
             self._send({"id": frame["id"], **answer})
             self._calls.wait()
+            _load_explanations()
 
     def _receive(self) -> dict[str, Any] | None:
         header = self._exactly(4)
@@ -78,7 +86,7 @@ class Worker:
     def _exactly(self, count: int) -> bytes:
         data = bytearray()
         while len(data) < count:
-            piece = self._control.recv(count - len(data))
+            piece = os.read(self._control, count - len(data))
             if not piece:
                 return b""
             data += piece
@@ -86,7 +94,9 @@ class Worker:
 
     def _send(self, frame: dict[str, Any]) -> None:
         body = json.dumps(frame).encode()
-        self._control.sendall(struct.pack(">I", len(body)) + body)
+        rest = memoryview(struct.pack(">I", len(body)) + body)
+        while rest:
+            rest = rest[os.write(self._control, rest) :]
 
     def _mend(self) -> None:
         """Put back what a cell may have closed or replaced: builtins, output, the interrupt."""
@@ -139,13 +149,15 @@ class Worker:
         return answer
 
     def _evaluate(self, source: str, filename: str) -> tuple[str | None, object]:
-        tree = self._parse(source, filename)
+        tree: Any = compile(source, filename, "exec", _ONLY_AST, dont_inherit=True)
         name, last = _last_value(tree)
         namespace = self._main.__dict__
-        exec(compile(tree, filename, "exec"), namespace)  # noqa: S102 - running it is the purpose
+        code = compile(tree, filename, "exec", dont_inherit=True)  # of what this file imports
+        exec(code, namespace)  # noqa: S102 - running it is the purpose
         if last is None:
             return None, None
-        return name, eval(compile(last, filename, "eval"), namespace)  # noqa: S307 - as above
+        code = compile(last, filename, "eval", dont_inherit=True)
+        return name, eval(code, namespace)  # noqa: S307 - as above
 
 
 def warm(modules: list[str]) -> dict[str, Any]:
@@ -166,21 +178,21 @@ def save_plots(cell: int) -> None:
     pyplot.close("all")
 
 
-def _last_value(tree: ast.Module) -> tuple[str | None, ast.Expression | None]:
+def _last_value(tree: _ast.Module) -> tuple[str | None, _ast.Expression | None]:
     """Take a last expression off the tree; a last assignment stays, and its name is looked up."""
     last = tree.body[-1] if tree.body else None
-    if isinstance(last, ast.Expr):
+    if isinstance(last, _ast.Expr):
         tree.body.pop()
-        return None, ast.Expression(last.value)
-    target: ast.expr | None = None
-    if isinstance(last, ast.Assign) and len(last.targets) == 1:
+        return None, _ast.Expression(last.value)
+    target: _ast.expr | None = None
+    if isinstance(last, _ast.Assign) and len(last.targets) == 1:
         target = last.targets[0]
-    elif isinstance(last, ast.AugAssign) or (isinstance(last, ast.AnnAssign) and last.value):
+    elif isinstance(last, _ast.AugAssign) or (isinstance(last, _ast.AnnAssign) and last.value):
         target = last.target
-    if not isinstance(target, ast.Name):
+    if not isinstance(target, _ast.Name):
         return None, None
-    look_up = ast.copy_location(ast.Name(target.id, ast.Load()), target)
-    return target.id, ast.Expression(look_up)
+    place = {name: getattr(target, name) for name in _PLACE}
+    return target.id, _ast.Expression(_ast.Name(target.id, _ast.Load(), **place))
 
 
 def shorten(text: str) -> str:
@@ -194,6 +206,8 @@ def shorten(text: str) -> str:
 def explain(error: BaseException, filename: str) -> str:
     """Return the traceback of a cell, without the frames of the worker and of libraries."""
     try:
+        import traceback
+
         story = traceback.TracebackException.from_exception(error, limit=-50)
         stack = [frame for frame in story.stack if frame.filename.startswith("<cell ")]
         story.stack = traceback.StackSummary.from_list(_few(stack))
@@ -201,12 +215,20 @@ def explain(error: BaseException, filename: str) -> str:
         text = "".join(story.format()).rstrip()
     except BaseException as failure:  # an exception whose __str__ raises, or worse
         text = f"{type(error).__name__} (and showing it raised {type(failure).__name__})"
+        with contextlib.suppress(BaseException):  # too many files are open, so nothing was loaded
+            text = f"{type(error).__name__}: {error}"
     return shorten(
         text.replace("Traceback (most recent call last):\n", "").replace(filename, "cell")
     )
 
 
-def _few(stack: list[traceback.FrameSummary]) -> list[traceback.FrameSummary]:
+def _load_explanations() -> None:
+    """Load what `explain` needs after the first answer, when nobody waits for it any more."""
+    with contextlib.suppress(BaseException):  # a cell has left no memory: it is tried again
+        __import__("traceback")
+
+
+def _few(stack: list[FrameSummary]) -> list[FrameSummary]:
     return stack if len(stack) <= 6 else stack[:3] + stack[-3:]
 
 
@@ -224,7 +246,9 @@ def run(config: dict[str, Any], folder: str) -> NoReturn:
         _arrange_process(config, folder)
         if config.get("confine") is not None:
             _confine_process(config, folder)
-        os.register_at_fork(after_in_child=control.close)  # a child must not answer in our name
+        os.register_at_fork(
+            after_in_child=lambda: os.close(control)
+        )  # a child must not answer in our name
         worker = Worker(control, HIDDEN_FD + 1, HIDDEN_FD + 2)
         code = 1
         worker.serve()
@@ -236,7 +260,7 @@ def run(config: dict[str, Any], folder: str) -> NoReturn:
         os._exit(code)  # no atexit, no waiting for threads: the session is over
 
 
-def _arrange_files(config: dict[str, Any]) -> socket.socket:
+def _arrange_files(config: dict[str, Any]) -> int:
     """Keep the channel and the two outputs, out of the way; close everything else."""
     names = ("control", "stdout", "stderr")
     # First out of the way: a host with many open files may have used the numbers we want.
@@ -247,7 +271,7 @@ def _arrange_files(config: dict[str, Any]) -> socket.socket:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.closerange(3, HIDDEN_FD)
     os.closerange(HIDDEN_FD + 3, os.sysconf("SC_OPEN_MAX"))
-    return socket.socket(fileno=HIDDEN_FD)
+    return HIDDEN_FD
 
 
 def _arrange_process(config: dict[str, Any], folder: str) -> None:

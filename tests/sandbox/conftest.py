@@ -22,7 +22,7 @@ def find_processes(folder: Path) -> set[int]:
             place = str((entry / "cwd").readlink())
         except OSError:
             continue  # ended meanwhile, or a zombie
-        if ("_janitor.py" in command and str(folder) in command) or place.startswith(str(folder)):
+        if ("_janitor" in command and str(folder) in command) or place.startswith(str(folder)):
             found.add(int(entry.name))
     return found
 

@@ -43,6 +43,26 @@ async def test_code_that_ends_otherwise_has_no_value(interpreter: Interpreter) -
         assert (await interpreter.run(code, 20)).value is None
 
 
+async def test_code_is_compiled_as_in_a_file_of_its_own(interpreter: Interpreter) -> None:
+    outcome = await interpreter.run("def area(r: float): ...\narea.__annotations__['r']", 20)
+    assert outcome.value == "<class 'float'>"
+
+
+@pytest.mark.parametrize("cells", [0, 1], ids=["the first", "a later one"])
+async def test_a_cell_sees_its_own_lines_where_it_shows_an_error(
+    interpreter: Interpreter, cells: int
+) -> None:
+    for _ in range(cells):
+        await interpreter.run("1 / 1", 20)
+    shown = await interpreter.run(
+        "import traceback\ntry:\n    1 / 0  # nothing\nexcept Exception:\n"
+        "    traceback.print_exc()\nraise ValueError('left')",
+        20,
+    )
+    assert "1 / 0  # nothing" in shown.stderr
+    assert shown.error.endswith("raise ValueError('left')\nValueError: left")
+
+
 async def test_variables_imports_and_functions_are_kept(interpreter: Interpreter) -> None:
     await interpreter.run("import math\ndef area(r):\n    return math.pi * r**2\nr = 2", 20)
     assert (await interpreter.run("round(area(r), 3)", 20)).value == "12.566"
