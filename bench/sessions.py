@@ -29,7 +29,7 @@ _CELL_SECONDS = 30.0
 
 
 async def sessions(*, contender: str, folder: str, cells: int) -> dict[str, float]:
-    """Milliseconds to the first result of two sessions and of one cell, megabytes of the first.
+    """Milliseconds to the first result of two sessions and of one cell, megabytes of what then runs.
 
     Args:
         contender: "agentkit" or "ipykernel".
@@ -44,8 +44,8 @@ async def sessions(*, contender: str, folder: str, cells: int) -> dict[str, floa
             await _checked(cell)
         gc.collect()  # what was imported is not gone through within a cell
         trips = [await _checked(cell) for _ in range(cells)]
-        memory = sum(map(_proportional_mb, _descendants(os.getpid())))
         await asyncio.sleep(_SETTLE_SECONDS)
+        memory = sum(map(_proportional_mb, _descendants(os.getpid())))
         warm, _ = await _first_result(stack, opened)
     return {
         "cold_ms": cold * 1000,

@@ -13,6 +13,9 @@ from agentkit.sandbox._setup import Setup
 MODULES = ("numpy", "pandas", "matplotlib.pyplot")
 """Loaded ahead where they are installed: together they take more than half a second."""
 
+PATIENCE_SECONDS = 0.2
+"""Before another is started: whoever has asked is served first, and has the processor."""
+
 
 class Spares:
     """One session ahead of those who ask; the first is started once somebody has asked.
@@ -59,6 +62,7 @@ class Spares:
             while True:
                 await self._wanted.wait()
                 self._wanted = anyio.Event()
+                await anyio.sleep(PATIENCE_SECONDS)
                 await self._renew(modules)
         finally:
             await self._drop()
