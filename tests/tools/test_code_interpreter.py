@@ -10,7 +10,8 @@ import pytest_asyncio
 from agentkit.errors import ToolError, ToolInputError, ToolTimeoutError
 from agentkit.protocols import OpenTool, RunScopedTool
 from agentkit.sandbox import Outcome, WorkerLimits
-from agentkit_tools.code_interpreter import TOOLS, CodeInterpreter, report
+from agentkit_tools._outcome import report
+from agentkit_tools.code_interpreter import TOOLS, CodeInterpreter
 
 
 @pytest.fixture(autouse=True)
@@ -152,3 +153,20 @@ def test_the_tool_is_short_run_scoped_and_has_time_for_its_own_limit() -> None:
     assert isinstance(tool, RunScopedTool)
     assert len(str(tool.spec.parameters)) + len(tool.spec.description) < 380  # of each prompt
     assert (tool.spec.timeout_seconds or 0) > CodeInterpreter().seconds
+
+
+async def test_what_code_finds_in_files_is_untrusted_and_the_model_knows_their_names(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    table = tmp_path_factory.mktemp("given") / "sales.csv"
+    table.write_text("town,sold\nLima,3\n", encoding="utf-8")
+    settings = CodeInterpreter(seconds=20, inputs=[table])
+    assert "inputs/sales.csv" in str(settings.spec.parameters)
+    assert (settings.spec.untrusted, CodeInterpreter().spec.untrusted) == (True, False)
+    tool = settings.for_run()
+    try:
+        assert await run(tool, "open('inputs/sales.csv').read()") == "'town,sold\\nLima,3\\n'"
+        with pytest.raises(ToolError, match="Files are in the folder inputs"):
+            await run(tool, "open('sales.csv')")
+    finally:
+        await tool.aclose()

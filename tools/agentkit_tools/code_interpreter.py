@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import get_args
 
-from agentkit.errors import ConfigurationError, ToolError, ToolInputError, ToolTimeoutError
+from agentkit.errors import ConfigurationError, ToolError, ToolInputError
 from agentkit.messages import JsonObject, PlanExample, PlanStep, ToolSpec
 from agentkit.protocols import OpenTool, Tool, current_call
 from agentkit.sandbox import (
@@ -19,13 +19,13 @@ from agentkit.sandbox import (
     Isolation,
     Level,
     MadeFile,
-    Outcome,
     SandboxReport,
     Spares,
     WorkerLimits,
     functions_of,
 )
 from agentkit.toolkit import harmless
+from agentkit_tools._outcome import report
 
 SECONDS = 30.0
 """Limit of one cell."""
@@ -43,20 +43,8 @@ MINIMUM_VARIABLE = "AGENTKIT_CODE_MINIMUM"
 """The weakest level that "auto" may come to: "process", "confined" or "namespaced"."""
 
 _MOST_FILES = 20  # of one cell that are kept
+_MOST_NAMED = 20  # of the inputs that the model is told of; it can list the folder
 
-_REASONS = {
-    "time": "It ran too long and could not be interrupted.",
-    "memory": "It used too much memory.",
-    "processes": "It started too many processes.",
-    "disk": "It wrote too many files, or too much into them.",
-    "output": "It printed too much.",
-    "protocol": "It damaged the interpreter.",
-    "janitor": "It killed the interpreter.",
-    "host": "The interpreter was closed.",
-    "crash": "It crashed the interpreter.",
-    "exit": "The interpreter ended.",
-    "SIGSEGV": "It crashed the interpreter (SIGSEGV).",
-}
 _NAME = "code_interpreter"
 _EXAMPLES = (
     PlanExample("How many kilograms are 5 pounds?", (PlanStep("5 pounds in kilograms", _NAME),)),
@@ -73,25 +61,12 @@ _EXAMPLES = (
         ),
     ),
 )
-_ADVICE = (
-    # Installed, it would be worse: datetime(..., tzinfo=pytz.timezone(...)) is wrong by minutes.
-    ("'pytz'", "Use datetime(2026, 7, 1, 9, 0, tzinfo=zoneinfo.ZoneInfo('Asia/Tokyo')) instead."),
-    (
-        "ModuleNotFoundError",
-        "Use the standard library: datetime, zoneinfo, math, statistics, re, csv, json.",
-    ),
-    ("FileNotFoundError", "There are no files. Begin with the data: text = '''...'''"),
-    ("NameError", "Begin with the data: every name is set first. Text stands in quotes."),
-    ("could not convert string to float", "Write numbers without their unit, as 12.5"),
-    ("SyntaxError: invalid syntax", "Text stands in quotes."),
-)
 _PADDED_DIGIT = re.compile(r"(?<![\w.])0([1-9])(?![\w.])")
 _FUNCTIONS = (
     " Other tools are functions there: for many calls, or long results of which little is needed. "
     "Each returns text, or a dict or list where the result is JSON; print what matters:"
 )
 _ALONE = "Not for web pages. Variables are kept."
-_LOST = "The interpreter was restarted: all variables are lost, define them again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +80,9 @@ class CodeInterpreter:
             where not given.
         minimum: weakest level that "auto" may come to; the environment's `AGENTKIT_CODE_MINIMUM`,
             else "confined", where not given.
-        inputs: files and folders that the code finds, read-only, in `inputs/`.
-        network: whether the code may reach the network.
+        inputs: files and folders that the code finds, read-only, in `inputs/`. Anybody may have
+            written what is in them: results are untrusted content.
+        network: whether the code may reach the network; results are untrusted then, too.
         spares: where started sessions are to be had.
         tools: the other tools of the run that code may call, by name, or True for all of them.
             They run in the host, under the rules of the run; see `CallContext.call_tool`.
@@ -145,7 +121,7 @@ class CodeInterpreter:
                     "code": {
                         "type": "string",
                         "description": "complete script, several lines, that defines the data of "
-                        "the task (there are no files), computes with it and prints the result",
+                        f"the task ({self._files()}), computes with it and prints the result",
                     }
                 },
                 "required": ["code"],
@@ -155,7 +131,15 @@ class CodeInterpreter:
             timeout_seconds=self.seconds + more + 30,
             examples=_EXAMPLES,
             open_world=None if self._reaches_out() else False,
+            untrusted=bool(self.inputs) or self.network,
         )
+
+    def _files(self) -> str:
+        if not self.inputs:
+            return "there are no files"
+        names = [f"inputs/{Path(path).name}" for path in self.inputs]
+        more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+        return harmless(f"files: {', '.join(names[:_MOST_NAMED])}{more}")
 
     def _reaches_out(self) -> bool:
         """Tell whether code may get at anything outside of its session, however it is held here."""
@@ -279,7 +263,8 @@ class _RunInterpreter:
         outcome = await interpreter.run(arguments["code"], seconds, tools)
         _tell(interpreter.report)
         kept = await _keep(interpreter, outcome.files)
-        return report(outcome, seconds, tools.seconds if tools else 0.0) + kept
+        tool_seconds = tools.seconds if tools else 0.0
+        return report(outcome, seconds, tool_seconds, inputs=bool(self._settings.inputs)) + kept
 
     def _tools(self) -> HostTools | None:
         call = current_call()
@@ -320,44 +305,6 @@ async def _keep(interpreter: Interpreter, files: Sequence[MadeFile]) -> str:
     if len(files) > _MOST_FILES:
         lines.append(f"[{len(files) - _MOST_FILES} more files, not kept]")
     return harmless("".join(f"\n{line}" for line in lines))
-
-
-def report(outcome: Outcome, seconds: float, tool_seconds: float = 0.0) -> str:
-    """Return what the model reads of an outcome.
-
-    >>> report(Outcome(value="4"), 30)
-    '4'
-
-    Raises:
-        ToolError: the code failed.
-        ToolTimeoutError: it took longer than `seconds`, or its tools longer than theirs.
-    """
-    text = _printed(outcome)
-    if outcome.timed_out:
-        state = _LOST if outcome.restarted else "Variables are kept."
-        more = f" of its own, or {tool_seconds:g} s of its tools" if tool_seconds else ""
-        raise ToolTimeoutError(f"{text}The code was stopped after {seconds:g} s{more}. {state}")
-    if outcome.killed_by:
-        reason = _REASONS.get(outcome.killed_by, f"It ended the interpreter ({outcome.killed_by}).")
-        raise ToolError(f"{text}{reason} {_LOST}")
-    note = f"\n{_LOST}" if outcome.restarted else ""
-    if outcome.error:
-        advice = next((f"\n{more}" for sign, more in _ADVICE if sign in outcome.error), "")
-        raise ToolError(harmless(f"{text}{outcome.error}{advice}{note}"))
-    return (text + _value(outcome)).rstrip("\n") + note or (
-        "The code ran and printed nothing. Use print(...), or end with an expression."
-    )
-
-
-def _printed(outcome: Outcome) -> str:
-    parts = [outcome.stdout, outcome.stderr and f"[stderr]\n{outcome.stderr}"]
-    return harmless("".join(part.rstrip("\n") + "\n" for part in parts if part))
-
-
-def _value(outcome: Outcome) -> str:
-    if outcome.value is None or (outcome.name and outcome.stdout):
-        return ""  # a script that printed has said what it wanted to say
-    return harmless(f"{outcome.name} = {outcome.value}" if outcome.name else outcome.value)
 
 
 def _without_fences(code: str) -> str:
