@@ -214,8 +214,10 @@ def _files() -> tuple[Path, Path]:
 
 _HINT = "Settings come from arguments, AGENTKIT_* variables, agentkit.toml and the user's config."
 _NO_SETTINGS = (
+    "CODE_INPUTS",
     "CODE_ISOLATION",
     "CODE_MINIMUM",
+    "CODE_TOOLS",
     "FETCH_ALLOW",
     "FETCH_DENY",
     "FETCH_ONLY",

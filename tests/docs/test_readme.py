@@ -367,8 +367,10 @@ def test_links_lead_somewhere(page: str) -> None:
 def test_a_setting_of_the_page_is_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     real = {f"AGENTKIT_{name.upper()}" for name in Settings.model_fields}
     other = {
+        "AGENTKIT_CODE_INPUTS",
         "AGENTKIT_CODE_ISOLATION",
         "AGENTKIT_CODE_MINIMUM",
+        "AGENTKIT_CODE_TOOLS",
         "AGENTKIT_FETCH_ALLOW",
         "AGENTKIT_TEST_WEIGHTS",
     }

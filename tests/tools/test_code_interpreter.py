@@ -155,14 +155,17 @@ def test_the_tool_is_short_run_scoped_and_has_time_for_its_own_limit() -> None:
     assert (tool.spec.timeout_seconds or 0) > CodeInterpreter().seconds
 
 
+@pytest.mark.parametrize("by_environment", [False, True])
 async def test_what_code_finds_in_files_is_untrusted_and_the_model_knows_their_names(
-    tmp_path_factory: pytest.TempPathFactory,
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, by_environment: bool
 ) -> None:
     table = tmp_path_factory.mktemp("given") / "sales.csv"
     table.write_text("town,sold\nLima,3\n", encoding="utf-8")
-    settings = CodeInterpreter(seconds=20, inputs=[table])
+    settings = CodeInterpreter(seconds=20, inputs=None if by_environment else [table])
+    if by_environment:
+        monkeypatch.setenv("AGENTKIT_CODE_INPUTS", str(table))
     assert "inputs/sales.csv" in str(settings.spec.parameters)
-    assert (settings.spec.untrusted, CodeInterpreter().spec.untrusted) == (True, False)
+    assert (settings.spec.untrusted, CodeInterpreter(inputs=()).spec.untrusted) == (True, False)
     tool = settings.for_run()
     try:
         assert await run(tool, "open('inputs/sales.csv').read()") == "'town,sold\\nLima,3\\n'"

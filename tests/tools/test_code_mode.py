@@ -207,3 +207,15 @@ async def test_code_with_files_goes_on_and_what_changes_something_waits_for_a_pe
     assert read[1] == "30"
     assert "untrusted content (code_interpreter)" in read[2]
     assert (result.untrusted, result.held_back, sent) == (("code_interpreter",), ("send",), [])
+
+
+@pytest.mark.parametrize(
+    ("names", "can"), [("all", True), ("clock, stock", True), ("clock", False)]
+)
+async def test_the_environment_says_which_tools_code_may_call(
+    monkeypatch: pytest.MonkeyPatch, names: str, can: bool
+) -> None:
+    monkeypatch.setenv("AGENTKIT_CODE_TOOLS", names)
+    _, _, read = await run("stock('fig')['count']", stock, *CLOCK, interpreter=CodeInterpreter())
+    assert (read == ["3"]) is can
+    assert ("NameError" in read[0]) is not can

@@ -3,17 +3,15 @@
 import ast
 import os
 import re
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import get_args
 
 from agentkit.errors import ConfigurationError, ToolError, ToolInputError
 from agentkit.messages import JsonObject, PlanExample, PlanStep, ToolSpec
 from agentkit.protocols import OpenTool, Tool, current_call
 from agentkit.sandbox import (
-    LEVELS,
     HostTools,
     Interpreter,
     Isolation,
@@ -25,6 +23,7 @@ from agentkit.sandbox import (
     functions_of,
 )
 from agentkit.toolkit import harmless
+from agentkit_tools._code_settings import read_inputs, read_isolation, read_tools
 from agentkit_tools._outcome import report
 
 SECONDS = 30.0
@@ -35,12 +34,6 @@ TOOL_SECONDS = 300.0
 
 CODE_CHARS = 200_000
 """Longest code that is taken."""
-
-ISOLATION_VARIABLE = "AGENTKIT_CODE_ISOLATION"
-"""How code is held: "auto", "process", "confined", "namespaced", "vm" or "monty"."""
-
-MINIMUM_VARIABLE = "AGENTKIT_CODE_MINIMUM"
-"""The weakest level that "auto" may come to: "process", "confined" or "namespaced"."""
 
 _MOST_FILES = 20  # of one cell that are kept
 _MOST_NAMED = 20  # of the inputs that the model is told of; it can list the folder
@@ -80,12 +73,14 @@ class CodeInterpreter:
             where not given.
         minimum: weakest level that "auto" may come to; the environment's `AGENTKIT_CODE_MINIMUM`,
             else "confined", where not given.
-        inputs: files and folders that the code finds, read-only, in `inputs/`. Anybody may have
-            written what is in them: results are untrusted content.
+        inputs: files and folders that the code finds, read-only, in `inputs/`; those of the
+            environment's `AGENTKIT_CODE_INPUTS` where not given. Anybody may have written what is
+            in them: results are untrusted content.
         network: whether the code may reach the network; results are untrusted then, too.
         spares: where started sessions are to be had.
-        tools: the other tools of the run that code may call, by name, or True for all of them.
-            They run in the host, under the rules of the run; see `CallContext.call_tool`.
+        tools: the other tools of the run that code may call, by name, or True for all of them;
+            those of the environment's `AGENTKIT_CODE_TOOLS` where not given. They run in the
+            host, under the rules of the run; see `CallContext.call_tool`.
         tool_seconds: limit of what these take in one cell.
     """
 
@@ -93,10 +88,10 @@ class CodeInterpreter:
     limits: WorkerLimits = field(default_factory=WorkerLimits)
     isolation: Isolation | None = None
     minimum: Level | None = None
-    inputs: Sequence[str | Path] = ()
+    inputs: Sequence[str | Path] | None = None
     network: bool = False
     spares: Spares | None = None
-    tools: bool | tuple[str, ...] = False
+    tools: bool | tuple[str, ...] | None = None
     tool_seconds: float = TOOL_SECONDS
     _others: tuple[ToolSpec, ...] = field(default=(), repr=False)
 
@@ -110,7 +105,7 @@ class CodeInterpreter:
     def spec(self) -> ToolSpec:
         """What the model is told."""
         functions = "".join(f"\n{one.signature}" for one in functions_of(self._others))
-        more = self.tool_seconds if self.tools else 0
+        more = self.tool_seconds if self._callable() else 0
         return ToolSpec(
             name=_NAME,
             description="Run Python code: arithmetic, dates, units, counting, text, tables. "
@@ -131,13 +126,20 @@ class CodeInterpreter:
             timeout_seconds=self.seconds + more + 30,
             examples=_EXAMPLES,
             open_world=None if self._reaches_out() else False,
-            untrusted=bool(self.inputs) or self.network,
+            untrusted=bool(self.given()) or self.network,
         )
 
+    def given(self) -> Sequence[str | Path]:
+        """Return the files and folders that code finds."""
+        return read_inputs(os.environ) if self.inputs is None else self.inputs
+
+    def _callable(self) -> bool | tuple[str, ...]:
+        return read_tools(os.environ) if self.tools is None else self.tools
+
     def _files(self) -> str:
-        if not self.inputs:
+        names = [f"inputs/{Path(path).name}" for path in self.given()]
+        if not names:
             return "there are no files"
-        names = [f"inputs/{Path(path).name}" for path in self.inputs]
         more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
         return harmless(f"files: {', '.join(names[:_MOST_NAMED])}{more}")
 
@@ -152,13 +154,14 @@ class CodeInterpreter:
 
     def beside(self, others: tuple[ToolSpec, ...]) -> Tool:
         """Return the tool that tells of those others which code may call."""
-        return replace(self, _others=self.callable_of(others)) if self.tools else self
+        return replace(self, _others=self.callable_of(others)) if self._callable() else self
 
     def callable_of(self, others: tuple[ToolSpec, ...]) -> tuple[ToolSpec, ...]:
         """Return those tools that code may call."""
-        if isinstance(self.tools, bool):
-            return others if self.tools else ()
-        return tuple(spec for spec in others if spec.name in self.tools)
+        names = self._callable()
+        if isinstance(names, bool):
+            return others if names else ()
+        return tuple(spec for spec in others if spec.name in names)
 
     def validate(self, arguments: JsonObject) -> JsonObject:
         """Return the code, without the fences that models like to put around it.
@@ -206,31 +209,10 @@ class CodeInterpreter:
             self.limits,
             isolation=self.isolation or isolation,
             minimum=self.minimum or minimum,
-            inputs=self.inputs,
+            inputs=self.given(),
             network=self.network,
             spares=self.spares,
         )
-
-
-def read_isolation(environ: Mapping[str, str]) -> tuple[Isolation, Level]:
-    """Return the isolation that the environment asks for, and the weakest that it allows.
-
-    >>> read_isolation({"AGENTKIT_CODE_MINIMUM": "process"})
-    ('auto', 'process')
-
-    Raises:
-        ConfigurationError: it asks for something that there is not.
-    """
-    wanted = environ.get(ISOLATION_VARIABLE) or "auto"
-    least = environ.get(MINIMUM_VARIABLE) or "confined"
-    isolation: Isolation | None = next((one for one in get_args(Isolation) if one == wanted), None)
-    if isolation is None:
-        known = ", ".join(get_args(Isolation))
-        raise ConfigurationError(f"{ISOLATION_VARIABLE}={wanted!r} is none of {known}.")
-    minimum: Level | None = next((level for level in LEVELS if level == least), None)
-    if minimum is None:
-        raise ConfigurationError(f"{MINIMUM_VARIABLE}={least!r} is none of {', '.join(LEVELS)}.")
-    return isolation, minimum
 
 
 class _RunInterpreter:
@@ -264,7 +246,7 @@ class _RunInterpreter:
         _tell(interpreter.report)
         kept = await _keep(interpreter, outcome.files)
         tool_seconds = tools.seconds if tools else 0.0
-        return report(outcome, seconds, tool_seconds, inputs=bool(self._settings.inputs)) + kept
+        return report(outcome, seconds, tool_seconds, inputs=bool(self._settings.given())) + kept
 
     def _tools(self) -> HostTools | None:
         call = current_call()
