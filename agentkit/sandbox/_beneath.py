@@ -118,7 +118,8 @@ def _step_by_step(folder: int, name: str) -> int:
     here = os.dup(folder)
     try:
         for part in parts[:-1]:
-            there = os.open(part, _FLAGS | os.O_DIRECTORY, dir_fd=here)
+            # Not O_DIRECTORY: with it, gVisor follows a link in spite of O_NOFOLLOW.
+            there = os.open(part, _FLAGS, dir_fd=here)
             os.close(here)
             here = there
         return os.open(parts[-1], _FLAGS, dir_fd=here)

@@ -64,6 +64,7 @@ class Vm:
         self._folder: Path | None = None
         self._received = bytearray()
         self._ready: list[JsonObject] = []
+        self._bad: BadFrameError | None = None
         self._said = Capture(4_000)
         self._outbox = Outbox()
         # A kept character takes at most six in JSON.
@@ -151,19 +152,25 @@ class Vm:
                 await self._fill()
             finally:
                 tasks.cancel_scope.cancel()
-        # Only here: a frame taken inside would be lost to a cancel that comes at that moment.
+        # Only here: a frame taken inside would be lost to a cancel that comes at that moment, and
+        # an error raised inside would come in a group.
+        if self._bad is not None:
+            raise self._bad
         return self._ready.pop(0) if self._ready else None
 
     async def _fill(self) -> None:
         """Wait until there is a frame, or there will be none."""
         fd = self._fd("stdout")
-        while not self._ready:
+        while not self._ready and self._bad is None:
             await anyio.wait_readable(fd)
             data = _read(fd)
             if data == b"":
                 return
             self._received += data or b""
-            self._ready += take(self._received, self._frame_bytes)
+            try:
+                self._ready += take(self._received, self._frame_bytes)
+            except BadFrameError as error:
+                self._bad = error
 
     async def _listen(self) -> None:
         fd = self._fd("stderr")

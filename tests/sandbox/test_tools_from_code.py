@@ -1,12 +1,14 @@
 """Functions of a cell that the host carries out, for honest code and for code that is not."""
 
 import json
-from collections.abc import Awaitable, Callable
+import shutil
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
+import pytest_asyncio
 import trio
 from trio.testing import MockClock
 
@@ -14,6 +16,7 @@ from agentkit.errors import ToolError
 from agentkit.messages import JsonObject, ToolSpec
 from agentkit.sandbox import HostTools, Interpreter, functions_of
 from agentkit.sandbox._stubs import CellClock
+from tests.sandbox.conftest import plain
 
 Call = Callable[[str, JsonObject], Awaitable[str]]
 
@@ -36,6 +39,17 @@ def forge(**frame):
     os.write(200, struct.pack(">I", len(body)) + body)
 """
 """Writes to the channel of the worker, as code may that looks for it."""
+
+
+@pytest_asyncio.fixture(params=["process", "vm"])
+async def interpreter(request: pytest.FixtureRequest, place: Path) -> AsyncGenerator[Interpreter]:
+    """An interpreter on each of the two ways that frames take: to a worker, and into a container."""
+    inside = request.param == "vm"
+    if inside and shutil.which("runsc") is None:
+        pytest.skip("runsc is not installed")
+    opened = Interpreter(isolation="vm") if inside else plain()
+    yield opened
+    await opened.aclose()
 
 
 class Host:
