@@ -76,13 +76,15 @@ class Interpreter:
 
         Raises:
             SandboxUnavailableError: nothing on this machine holds the code as it was asked for.
-            ConfigurationError: two inputs have one name, or one does not exist.
-            ToolError: the interpreter is closed, or cannot be started.
+            ConfigurationError: two inputs have one name, or one does not exist; or there are some,
+                or the network is wanted, where code cannot have it.
+            ToolError: the interpreter is closed, or cannot be started; or code is to call tools
+                at isolation "monty".
         """
         session = await self._opened()
         outcome = await session.run(code, seconds, tools)
-        if not isinstance(session, Session):  # it knows by now
-            self.report = session.isolation
+        if self.report is None and not isinstance(session, Session):  # it knows by now
+            self.report = await to_thread.run_sync(_report_of, session)
         return outcome
 
     async def read_file(self, name: str, most: int = FILE_BYTES) -> bytes:
@@ -155,6 +157,10 @@ class Interpreter:
         from agentkit.sandbox._monty import MontyInterpreter
 
         return MontyInterpreter(self._limits)
+
+
+def _report_of(session: "VmInterpreter | MontyInterpreter") -> SandboxReport:
+    return session.isolation  # which may read a version from disk
 
 
 async def _settle(

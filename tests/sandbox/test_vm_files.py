@@ -8,9 +8,11 @@ from pathlib import Path
 import anyio
 import pytest
 import pytest_asyncio
+import trio
 
 from agentkit.errors import ConfigurationError, ToolError
-from agentkit.sandbox import Interpreter
+from agentkit.messages import JsonObject, ToolSpec
+from agentkit.sandbox import HostTools, Interpreter
 from tests.sandbox.test_vm import gvisor
 
 
@@ -239,3 +241,19 @@ async def test_what_code_adds_to_its_answer_is_not_handed_on(inside: Interpreter
     )
     outcome = await inside.run(code, 20)
     assert (outcome.value, names_of(outcome.files)) == ("v", ["real"])
+
+
+@gvisor
+def test_files_are_read_and_tools_called_on_trio_too(place: Path) -> None:
+    async def answer(name: str, arguments: JsonObject) -> str:
+        return f"{name} {arguments['n']}"
+
+    async def main() -> None:
+        inside = Interpreter(isolation="vm")
+        tools = HostTools(specs=(ToolSpec("tell", "", {"properties": {"n": {}}}),), call=answer)
+        code = "with open('a', 'w') as f: f.write(tell(n=7))"
+        assert names_of((await inside.run(code, 20, tools)).files) == ["a"]
+        assert await inside.read_file("a") == b"tell 7"
+        await inside.aclose()
+
+    trio.run(main)
