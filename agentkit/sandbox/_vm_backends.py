@@ -96,6 +96,7 @@ class Order:
             "PATH": "/usr/local/bin:/usr/bin:/bin",
             "LANG": "C.UTF-8",
             "MPLBACKEND": "Agg",
+            "MALLOC_ARENA_MAX": "2",  # each takes 64 MiB of the address space, which is limited
             **dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "2"),
         }
     )

@@ -251,6 +251,22 @@ async def test_more_threads_than_may_call_at_once_wait_for_their_turn(
     assert (await interpreter.run("1", 20)).value == "1"
 
 
+async def test_calls_for_which_there_is_no_thread_left_are_errors_and_cost_no_later_one(
+    interpreter: Interpreter,
+) -> None:
+    code = (
+        "import threading\n"
+        "threading.stack_size(3 << 30)  # more than there is\n"
+        "failed = 0\n"
+        "for n in range(70):\n"
+        "    try: add(n)\n"
+        "    except RuntimeError: failed += 1\n"
+        "threading.stack_size(0)\n"
+        "failed, add(1)"
+    )
+    assert (await interpreter.run(code, 20, Host().tools)).value == "(70, {'a': 1})"
+
+
 async def test_a_cell_makes_a_thousand_calls_and_no_more(interpreter: Interpreter) -> None:
     host = Host()
     code = "n = 0\nwhile True:\n    add(n)\n    n += 1"
