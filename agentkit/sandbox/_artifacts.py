@@ -1,27 +1,10 @@
-"""Reads files that model-written code has made, without being led anywhere else.
+"""Files that model-written code has made: what is told of them, and how they are read."""
 
-The code owns the folder while we read: a name may be a link to a secret, a device or a pipe by
-the time it is opened. So the kernel resolves it below the folder, and what was opened is looked
-at before it is read. Nothing is decoded here.
-"""
-
-import ctypes
-import errno
-import os
-import stat
-import struct
-import sys
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from agentkit.errors import ToolError
-
-_OPENAT2 = 437  # on every architecture of Linux
-_RESOLVE = 0x02 | 0x04 | 0x08  # NO_MAGICLINKS | NO_SYMLINKS | BENEATH: linux/openat2.h
-_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY | os.O_NOFOLLOW
-_MOST_LISTED = 200
-_DEPTH = 16
+from agentkit.sandbox._beneath import IrregularFileError, read_regular
 
 Listing: TypeAlias = "dict[str, tuple[int, int]]"
 """Size and time of change by name."""
@@ -38,22 +21,6 @@ class MadeFile:
 
     name: str
     size: int
-
-
-def list_files(folder: int) -> Listing:
-    """Return the regular files that lie directly in a folder; slow where there are very many."""
-    found: Listing = {}
-    with suppress(OSError), os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith(".") or not entry.name.isprintable():
-                continue
-            with suppress(OSError):  # gone meanwhile
-                seen = entry.stat(follow_symlinks=False)
-                if stat.S_ISREG(seen.st_mode) and seen.st_nlink == 1:
-                    found[entry.name] = (seen.st_size, seen.st_mtime_ns)
-            if len(found) >= _MOST_LISTED:
-                break
-    return found
 
 
 def made_since(before: Listing, now: Listing) -> tuple[MadeFile, ...]:
@@ -79,71 +46,26 @@ def read_beneath(folder: int, name: str, most: int) -> bytes:
         ToolError: there is no such file, it is no regular file with one name, or it is too large.
     """
     try:
-        fd = _open_beneath(folder, name)
+        data = read_regular(folder, name, 0, most + 1)  # it may grow while it is read
+    except IrregularFileError as error:
+        raise irregular(name) from error
     except (OSError, ValueError) as error:
-        raise ToolError(
-            f"{name!r} cannot be read from the interpreter's folder: {error}."
-        ) from error
-    try:
-        seen = os.fstat(fd)
-        if not stat.S_ISREG(seen.st_mode) or seen.st_nlink != 1:
-            raise ToolError(f"{name!r} is no regular file of its own: it is not read.")
-        data = _read_all(fd, most + 1)  # it may grow while it is read
-    finally:
-        os.close(fd)
+        raise unreadable(name, str(error)) from error
     if len(data) > most:
-        raise ToolError(f"{name!r} is too large: more than {most} bytes.")
+        raise too_large(name, most)
     return data
 
 
-def _read_all(fd: int, most: int) -> bytes:
-    data = bytearray()
-    while len(data) < most and (piece := os.read(fd, most - len(data))):
-        data += piece
-    return bytes(data)
+def unreadable(name: str, why: str) -> ToolError:
+    """Return the error of a file that is not there, or cannot be opened."""
+    return ToolError(f"{name!r} cannot be read from the interpreter's folder: {why}.")
 
 
-def _open_beneath(folder: int, name: str) -> int:
-    if sys.platform == "linux":
-        try:
-            return _openat2(folder, name)
-        except OSError as error:
-            if error.errno not in {errno.ENOSYS, errno.EPERM}:  # an old kernel, or a strict filter
-                raise
-    return _step_by_step(folder, name)
+def irregular(name: str) -> ToolError:
+    """Return the error of a link, a pipe, a folder, a device."""
+    return ToolError(f"{name!r} is no regular file of its own: it is not read.")
 
 
-def _openat2(folder: int, name: str) -> int:
-    how = struct.pack("QQQ", _FLAGS, 0, _RESOLVE)
-    syscall = ctypes.CDLL(None, use_errno=True).syscall
-    syscall.argtypes = [
-        ctypes.c_long,
-        ctypes.c_int,
-        ctypes.c_char_p,
-        ctypes.c_char_p,
-        ctypes.c_size_t,
-    ]
-    syscall.restype = ctypes.c_long
-    if "\0" in name:
-        raise ValueError("a name with a NUL")
-    fd = syscall(_OPENAT2, folder, os.fsencode(name), how, len(how))
-    if fd < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
-    return fd
-
-
-def _step_by_step(folder: int, name: str) -> int:
-    """Open component by component, following no link at any of them."""
-    parts = name.split("/")
-    if len(parts) > _DEPTH or any(part in {"", ".", ".."} for part in parts):
-        raise ValueError("not a plain relative name")
-    here = os.dup(folder)
-    try:
-        for part in parts[:-1]:
-            there = os.open(part, _FLAGS | os.O_DIRECTORY, dir_fd=here)
-            os.close(here)
-            here = there
-        return os.open(parts[-1], _FLAGS, dir_fd=here)
-    finally:
-        os.close(here)
+def too_large(name: str, most: int) -> ToolError:
+    """Return the error of a file of more than `most` bytes."""
+    return ToolError(f"{name!r} is too large: more than {most} bytes.")

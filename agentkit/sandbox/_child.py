@@ -15,8 +15,9 @@ from anyio import to_thread
 
 from agentkit.errors import ToolError
 from agentkit.messages import JsonObject
-from agentkit.sandbox._frames import pack, take_one
+from agentkit.sandbox._frames import take_one
 from agentkit.sandbox._janitor import remove_folder
+from agentkit.sandbox._outbox import Outbox
 from agentkit.sandbox._setup import Setup, environment, start_command
 
 FRAME_BYTES = 256 * 1024
@@ -38,8 +39,7 @@ class Child:
         self._control: socket.socket | None = None
         self._life: socket.socket | None = None
         self._received = bytearray()
-        self._unsent = bytearray()
-        self._sending = anyio.Lock()
+        self._outbox = Outbox()
         self._reported = bytearray()
         self._worker = 0
         self._folder = ""
@@ -118,25 +118,12 @@ class Child:
                 return
 
     async def send(self, frame: JsonObject) -> None:
-        """Send the worker a frame; one that died on the way is reported by `wait_gone`.
-
-        Frames are sent whole, in the order of these calls, from any number of tasks: the rest of
-        one that was cancelled goes with the next.
-        """
-        self._unsent += pack(frame)
-        await self.flush()
+        """Send the worker a frame; one that died on the way is reported by `wait_gone`."""
+        await self._outbox.send(_opened(self._control).fileno(), frame)
 
     async def flush(self) -> None:
         """Send what is left of frames whose sending was cancelled."""
-        control = _opened(self._control)
-        async with self._sending:
-            while self._unsent:
-                try:
-                    del self._unsent[: control.send(self._unsent)]
-                except BlockingIOError:
-                    await anyio.wait_writable(control)
-                except OSError:
-                    return
+        await self._outbox.flush(_opened(self._control).fileno())
 
     async def receive(self) -> JsonObject | None:
         """Return the next frame of the worker, `None` if it closed the channel.

@@ -76,16 +76,15 @@ class Interpreter:
 
         Raises:
             SandboxUnavailableError: nothing on this machine holds the code as it was asked for.
-            ConfigurationError: two inputs have one name, or one does not exist.
-            ToolError: the interpreter is closed, or cannot be started.
+            ConfigurationError: two inputs have one name, or one does not exist; or there are some,
+                or the network is wanted, where code cannot have it.
+            ToolError: the interpreter is closed, or cannot be started; or code is to call tools
+                at isolation "monty".
         """
         session = await self._opened()
-        if isinstance(session, Session):
-            return await session.run(code, seconds, tools)
-        if tools is not None:
-            raise ToolError(f"Code cannot call tools at isolation {self._isolation!r}.")
-        outcome = await session.run(code, seconds)
-        self.report = session.isolation
+        outcome = await session.run(code, seconds, tools)
+        if self.report is None and not isinstance(session, Session):  # it knows by now
+            self.report = await to_thread.run_sync(_report_of, session)
         return outcome
 
     async def read_file(self, name: str, most: int = FILE_BYTES) -> bytes:
@@ -98,8 +97,8 @@ class Interpreter:
         Raises:
             ToolError: there is no such file, or it is not read: no regular file, or too large.
         """
-        if not isinstance(self._session, Session):
-            raise ToolError("The code interpreter has no files, or is not running.")
+        if self._session is None:
+            raise ToolError("The code interpreter has no files: it is not running.")
         return await self._session.read_file(name, most)
 
     async def aclose(self) -> None:
@@ -133,17 +132,20 @@ class Interpreter:
         """Return an engine that needs nothing of this system but a program, or a package.
 
         Raises:
-            ConfigurationError: it has no files, or no network, and is to have some.
+            ConfigurationError: it is to have what it has not, or an input is not there.
             SandboxUnavailableError: nothing on Windows holds it as it was asked for.
         """
-        if self._inputs or self._network:
-            raise ConfigurationError(
-                f"Code has neither inputs nor the network at isolation {self._isolation!r}."
-            )
         if self._isolation == "vm":
+            if self._network:
+                raise ConfigurationError("Code has no network at isolation 'vm'.")
             from agentkit.sandbox._vm import VmInterpreter
 
-            return VmInterpreter(self._limits)
+            return VmInterpreter(self._limits, inputs=name_inputs(self._inputs))
+        if self._inputs or self._network:
+            raise ConfigurationError(
+                f"Code has neither inputs nor the network at isolation {self._isolation!r}: "
+                "it is pure computation."
+            )
         if self._isolation not in {"auto", "monty"}:
             raise SandboxUnavailableError(
                 f"Isolation {self._isolation!r} does not exist on Windows.", hint=_ON_WINDOWS
@@ -155,6 +157,10 @@ class Interpreter:
         from agentkit.sandbox._monty import MontyInterpreter
 
         return MontyInterpreter(self._limits)
+
+
+def _report_of(session: "VmInterpreter | MontyInterpreter") -> SandboxReport:
+    return session.isolation  # which may read a version from disk
 
 
 async def _settle(

@@ -15,6 +15,7 @@ from agentkit.sandbox._monty_worker import Cell, Worker
 from agentkit.sandbox._report import SandboxReport
 from agentkit.sandbox._session import VALUE_CHARS, Outcome
 from agentkit.sandbox._setup import WorkerLimits
+from agentkit.sandbox._stubs import HostTools
 
 MEMORY_BYTES = 256 << 20
 """Most memory of a session, whatever the limits allow: the host may hold a copy of it for a while."""
@@ -65,12 +66,15 @@ class MontyInterpreter:
             ),
         )
 
-    async def run(self, code: str, seconds: float) -> Outcome:
+    async def run(self, code: str, seconds: float, tools: HostTools | None = None) -> Outcome:
         """Run a cell for at most `seconds`; cells of several tasks run one after the other.
 
         Raises:
-            ToolError: the interpreter is closed, or Monty cannot be started.
+            ToolError: the interpreter is closed, Monty cannot be started, or code is to call
+                `tools`, which it cannot.
         """
+        if tools is not None:
+            raise ToolError("Code cannot call tools at isolation 'monty': it is pure computation.")
         async with self._lock:
             if self._closed:
                 raise ToolError("The code interpreter is closed.")
@@ -85,6 +89,14 @@ class MontyInterpreter:
             if cell.failure is not None:
                 raise cell.failure
             return _outcome(cell, closed=self._closed)
+
+    async def read_file(self, name: str, _most: int) -> bytes:
+        """Refuse to read a file.
+
+        Raises:
+            ToolError: always.
+        """
+        raise ToolError(f"{name!r} cannot be read: at isolation 'monty' there are no files.")
 
     async def aclose(self) -> None:
         """End the session and its process; a running cell ends as killed."""

@@ -5,20 +5,24 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import anyio
 from anyio import to_thread
 from anyio.abc import TaskGroup
 
 from agentkit.errors import ToolError
-from agentkit.messages import JsonObject
-from agentkit.sandbox._artifacts import Listing, MadeFile, list_files, made_since, read_beneath
+from agentkit.sandbox._artifacts import Listing, MadeFile, made_since, read_beneath
+from agentkit.sandbox._beneath import list_files
 from agentkit.sandbox._capture import Capture, clean
 from agentkit.sandbox._child import Child
 from agentkit.sandbox._frames import BadFrameError
 from agentkit.sandbox._janitor import describe_exit
 from agentkit.sandbox._setup import Setup, WorkerLimits
-from agentkit.sandbox._stubs import CellClock, HostCalls, HostTools
+from agentkit.sandbox._stubs import CellClock, HostCalls, HostTools, next_answer
+
+if TYPE_CHECKING:
+    from agentkit.messages import JsonObject
 
 GRACE_SECONDS = 0.5
 """Between the interrupt, which keeps the variables, and the kill, which does not."""
@@ -241,7 +245,7 @@ class _Cell:
         elif self._calls is not None:  # interrupted: what it waits for does not come
             await self._calls.stop()
         try:
-            answer = await self._receive(tasks)
+            answer = await next_answer(self._child, self._calls, tasks)
         except BadFrameError as error:
             self._broken = str(error)
             return
@@ -252,15 +256,6 @@ class _Cell:
             self._broken = "an answer to another cell"
         else:
             self._answer, self.answered = answer, True
-
-    async def _receive(self, tasks: TaskGroup) -> JsonObject | None:
-        """Return the next frame that is no call; calls go on in `tasks`."""
-        while True:
-            frame = await self._child.receive()
-            if frame is None or "call" not in frame:
-                return frame
-            if self._calls is None or not self._calls.take(frame, tasks):
-                raise BadFrameError("a call that no cell makes")
 
     async def _pump(self, fd: int, capture: Capture) -> None:
         """Read one output until it is too much; returns only then."""

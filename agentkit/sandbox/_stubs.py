@@ -9,13 +9,13 @@ import keyword
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import anyio
 from anyio.abc import TaskGroup
 
 from agentkit.messages import JsonObject, ToolSpec
-from agentkit.sandbox._child import Child
+from agentkit.sandbox._frames import BadFrameError
 from agentkit.sandbox._tool_stubs import CALLS_PER_CELL, OPEN_CALLS
 
 TOOL_SECONDS = 300.0
@@ -148,6 +148,26 @@ class CellClock:
             self.scope.deadline = min(self._latest, anyio.current_time() + self._left)
 
 
+class Channel(Protocol):
+    """Where the frames of a cell come from, and go to."""
+
+    async def send(self, frame: JsonObject) -> None:
+        """Send a frame whole."""
+        ...
+
+    async def flush(self) -> None:
+        """Send what is left of frames whose sending was cancelled."""
+        ...
+
+    async def receive(self) -> JsonObject | None:
+        """Return the next frame, `None` if there will be none.
+
+        Raises:
+            BadFrameError: too long, or not a JSON object.
+        """
+        ...
+
+
 class HostCalls:
     """The calls of one cell, each answered once: by its tool, or as stopped."""
 
@@ -156,14 +176,14 @@ class HostCalls:
         tools: HostTools,
         cell: int,
         clock: CellClock,
-        child: Child,
+        channel: Channel,
     ) -> None:
         self._tools = tools
         self._functions = functions_of(tools.specs)
         self._names = frozenset(one.tool for one in self._functions)
         self._cell = cell
         self._clock = clock
-        self._child = child
+        self._channel = channel
         self._made = 0
         self._open: set[int] = set()
         self._stopped = False
@@ -207,7 +227,7 @@ class HostCalls:
     async def _hang_up(self, answer: JsonObject) -> None:
         for number in sorted(self._open):
             await self._reply(number, answer)
-        await self._child.flush()
+        await self._channel.flush()
 
     async def _answer(self, number: int, name: str, arguments: JsonObject) -> None:
         if self._stopped:  # by code that calls on while it is interrupted
@@ -222,4 +242,20 @@ class HostCalls:
 
     async def _reply(self, number: int, answer: JsonObject) -> None:
         self._open.discard(number)
-        await self._child.send({"call": number, **answer})
+        await self._channel.send({"call": number, **answer})
+
+
+async def next_answer(
+    channel: Channel, calls: HostCalls | None, tasks: TaskGroup
+) -> JsonObject | None:
+    """Return the next frame that is no call, `None` if there will be none; calls go on in `tasks`.
+
+    Raises:
+        BadFrameError: no frame, or a call that no cell makes.
+    """
+    while True:
+        frame = await channel.receive()
+        if frame is None or "call" not in frame:
+            return frame
+        if calls is None or not calls.take(frame, tasks):
+            raise BadFrameError("a call that no cell makes")

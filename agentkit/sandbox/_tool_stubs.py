@@ -127,7 +127,11 @@ class ToolCalls:
             raise ToolError(f"The arguments have {size} bytes; {ARGUMENT_BYTES} at most.")
         call = _Call()
         self._room.acquire()
-        _thread.start_new_thread(self._exchange, (call, name, arguments))
+        try:
+            _thread.start_new_thread(self._exchange, (call, name, arguments))
+        except RuntimeError:  # the code has too many threads already
+            self._room.release()
+            raise
         call.done.acquire()
         if "interrupted" in call.frame and _thread.get_ident() == self._main:
             time.sleep(INTERRUPT_SECONDS)  # it comes another way, and ends this

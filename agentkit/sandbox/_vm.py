@@ -1,16 +1,20 @@
 """A Python session at level "vm": in a kernel or a container of its own, with no network at all."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import anyio
 
 from agentkit.errors import ToolError
+from agentkit.sandbox._artifacts import Listing, MadeFile, made_since
 from agentkit.sandbox._capture import clean
 from agentkit.sandbox._frames import BadFrameError
 from agentkit.sandbox._report import SandboxReport
-from agentkit.sandbox._session import VALUE_CHARS, Outcome
+from agentkit.sandbox._session import GRACE_SECONDS, VALUE_CHARS, Outcome
 from agentkit.sandbox._setup import WorkerLimits
+from agentkit.sandbox._stubs import CellClock, HostCalls, HostTools, next_answer
 from agentkit.sandbox._vm_backends import BACKENDS, IMAGE
+from agentkit.sandbox._vm_files import listing_of, lost, read_from
 from agentkit.sandbox._vm_process import Vm
 
 if TYPE_CHECKING:
@@ -19,11 +23,7 @@ if TYPE_CHECKING:
 ANSWER_SECONDS = 3.0
 """Patience with the answer to an interrupt, which comes after half a second at most."""
 
-SEND_SECONDS = 3.0
-"""Patience with a container that does not take its cell, which it does within milliseconds."""
-
 _COMMON = (
-    "files: Python itself, read-only, and an empty folder in memory",
     "no network",
     "processes and signals: its own",
     "no environment variables",
@@ -42,10 +42,16 @@ class VmInterpreter:
         limits: of the session; `kept_bytes` of the output are handed on.
         backend: "runsc", "docker", "podman", or "auto" for the first of them that works.
         image: for docker and podman, with Python 3.11 or newer; it is never downloaded.
+        inputs: files and folders that the code finds, read-only, by their name in `inputs/`.
     """
 
     def __init__(
-        self, limits: WorkerLimits | None = None, *, backend: str = "auto", image: str = IMAGE
+        self,
+        limits: WorkerLimits | None = None,
+        *,
+        backend: str = "auto",
+        image: str = IMAGE,
+        inputs: Mapping[str, str] | None = None,
     ) -> None:
         if backend not in ("auto", *BACKENDS):
             known = ", ".join(("auto", *BACKENDS))
@@ -53,10 +59,12 @@ class VmInterpreter:
         self._limits = limits or WorkerLimits()
         self._backends = BACKENDS if backend == "auto" else (backend,)
         self._image = image
+        self._inputs = dict(inputs or {})
         self._lock = anyio.Lock()
         self._vm: Vm | None = None
         self._engine = ""
         self._cells = 0
+        self._files: Listing = {}
         self._lost = False
         self._closed = False
 
@@ -64,7 +72,9 @@ class VmInterpreter:
     def isolation(self) -> SandboxReport:
         """What holds this session; which engine does is known once it has started."""
         limits = self._limits
+        shown = "Python itself and the inputs" if self._inputs else "Python itself"
         enforced = (
+            f"files: {shown}, read-only, and an empty folder in memory",
             *_COMMON,
             *_HOLDS.get(self._backends[0], ()),
             f"memory of each process: {limits.memory_bytes >> 20} MiB",
@@ -72,6 +82,8 @@ class VmInterpreter:
             "output",
         )
         not_enforced = (*_HOLDS_NOT.get(self._backends[0], ()), *_NOT)
+        if self._inputs and "runsc" in self._backends:
+            not_enforced = ("permissions to read what is shown", *not_enforced)
         if len(self._backends) > 1:
             not_enforced = ("which backend holds it is known once it has started", *not_enforced)
         return SandboxReport(
@@ -81,10 +93,11 @@ class VmInterpreter:
             not_enforced=not_enforced,
         )
 
-    async def run(self, code: str, seconds: float) -> Outcome:
+    async def run(self, code: str, seconds: float, tools: HostTools | None = None) -> Outcome:
         """Run a cell for at most `seconds`; cells of several tasks run one after the other.
 
-        A cell that is cancelled is interrupted like one that runs out of time.
+        A cell that is cancelled is interrupted like one that runs out of time. The clock stands
+        still while `tools` work for it, each a function of the cell; see `HostTools`.
 
         Raises:
             ToolError: the interpreter is closed, or no backend can be started.
@@ -92,20 +105,43 @@ class VmInterpreter:
         async with self._lock:
             vm = await self._open()
             self._cells += 1
-            cell = _Cell(vm, self._cells)
+            clock = CellClock(seconds, tools.seconds if tools else 0.0)
+            calls = HostCalls(tools, self._cells, clock, vm) if tools else None
+            cell = _Cell(vm, self._cells, calls)
             try:
-                with anyio.move_on_after(seconds) as scope:
-                    with anyio.move_on_after(SEND_SECONDS, shield=True):
-                        # Half a frame would spoil the interrupt that follows it.
-                        await vm.send({"id": cell.number, "code": code})
-                    await cell.receive()
+                with clock.scope:
+                    await cell.run(code)
             finally:
-                await self._settle(vm, cell)
-            lost, self._lost = self._lost, False
+                await self._settle(cell)
+            lost_before, self._lost = self._lost, False
+            timed_out = clock.scope.cancelled_caught
             if cell.gone == "":
-                return cell.outcome(timed_out=scope.cancelled_caught, lost=lost)
+                before, self._files = self._files, cell.files
+                made = made_since(before, self._files)
+                return cell.outcome(timed_out=timed_out, lost=lost_before, files=made)
             killed_by = "host" if self._closed else cell.gone
-            return Outcome(timed_out=scope.cancelled_caught, killed_by=killed_by, restarted=True)
+            return Outcome(timed_out=timed_out, killed_by=killed_by, restarted=True)
+
+    async def read_file(self, name: str, most: int) -> bytes:
+        """Return a file that the code has made; no link leads out of the session's folder.
+
+        Args:
+            name: relative to the folder.
+            most: bytes that are read at most.
+
+        Raises:
+            ToolError: there is no such file, or it is not read: no regular file, or too large; or
+                the container did not answer as it should, and is ended with all variables.
+        """
+        async with self._lock:
+            if self._vm is None:
+                raise ToolError("The code interpreter has no files: it is not running.")
+            try:
+                return await read_from(self._vm, name, most)
+            except BadFrameError as error:
+                self._lost = True
+                await self._end()
+                raise lost(name) from error
 
     async def aclose(self) -> None:
         """End the container; a running cell ends as killed."""
@@ -136,7 +172,9 @@ class VmInterpreter:
         return self._vm
 
     async def _start(self, backend: str) -> None:
-        self._vm = Vm(self._limits, self._image)  # reachable before it starts: a cancel may come
+        self._vm = Vm(
+            self._limits, self._image, self._inputs
+        )  # reachable before it starts: a cancel may come
         try:
             await self._vm.start(backend)
         except BaseException:
@@ -148,44 +186,78 @@ class VmInterpreter:
         if self._vm is not None:
             await self._vm.end()
             self._vm = None
+            self._files = {}
 
-    async def _settle(self, vm: Vm, cell: "_Cell") -> None:
+    async def _settle(self, cell: "_Cell") -> None:
         """Leave no cell running: interrupt it, or end its container."""
         if not cell.answered and not cell.gone:
             with anyio.move_on_after(ANSWER_SECONDS, shield=True):
-                await vm.send({"interrupt": cell.number})
-                await cell.receive()
+                await cell.interrupt()
             if not cell.answered:
                 cell.gone = cell.gone or "time"
         if cell.gone:
             await self._end()
+        else:
+            await cell.finish()
 
 
 class _Cell:
     """One cell on its way."""
 
-    def __init__(self, vm: Vm, number: int) -> None:
+    def __init__(self, vm: Vm, number: int, calls: HostCalls | None) -> None:
         self._vm = vm
+        self._number = number
+        self._calls = calls
         self._answer: JsonObject = {}
-        self.number = number
+        self.files: Listing = {}
         self.answered = False
         self.gone = ""
 
-    async def receive(self) -> None:
-        """Wait for the answer; a container that is gone, or lies, is told in `gone`."""
-        try:
-            answer = await self._vm.receive()
-        except BadFrameError:
-            self.gone = "protocol"
-            return
+    async def run(self, code: str) -> None:
+        """Send it and wait for the answer; a container that is gone, or lies, is told in `gone`."""
+        functions = {"functions": self._calls.described} if self._calls is not None else {}
+        await self._exchange({"id": self._number, "code": code, **functions})
+
+    async def interrupt(self) -> None:
+        """Interrupt it and wait for the answer."""
+        await self._exchange({"interrupt": self._number})
+
+    async def finish(self) -> None:
+        """Answer the calls that it has left open."""
+        if self._calls is not None:
+            with anyio.move_on_after(GRACE_SECONDS, shield=True):
+                await self._calls.finish()
+
+    async def _exchange(self, frame: "JsonObject") -> None:
+        async with anyio.create_task_group() as tasks:
+            # Side by side: in there, nothing is taken while it waits for us to read.
+            tasks.start_soon(self._send, frame)
+            try:
+                self._believe(await next_answer(self._vm, self._calls, tasks))
+            except BadFrameError:
+                self.gone = "protocol"
+            tasks.cancel_scope.cancel()
+
+    async def _send(self, frame: "JsonObject") -> None:
+        await self._vm.send(frame)
+        if self._calls is not None and "interrupt" in frame:  # what it waits for does not come
+            await self._calls.stop()
+
+    def _believe(self, answer: "JsonObject | None") -> None:
+        """Take an answer.
+
+        Raises:
+            BadFrameError: it is none to this cell, or its files are none.
+        """
         if answer is None:
             self.gone = "exit"
-        elif answer.get("id") != self.number:
-            self.gone = "protocol"
+        elif answer.get("id") != self._number:
+            raise BadFrameError("an answer to another cell")
         else:
+            self.files = listing_of(answer.get("files"))
             self._answer, self.answered = answer, True
 
-    def outcome(self, *, timed_out: bool, lost: bool) -> Outcome:
+    def outcome(self, *, timed_out: bool, lost: bool, files: tuple[MadeFile, ...]) -> Outcome:
         """Put together what is known; texts are not believed to be short or clean."""
         killed_by = self._text("killed_by", 40)
         return Outcome(
@@ -197,6 +269,7 @@ class _Cell:
             timed_out=timed_out,
             killed_by=killed_by,
             restarted=lost or bool(killed_by) or self._answer.get("restarted") is True,
+            files=files,
         )
 
     def _text(self, key: str, longest: int = 1 << 20) -> str:

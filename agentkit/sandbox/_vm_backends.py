@@ -1,14 +1,17 @@
 """How each container runtime is told to run our first process: command lines and a bundle."""
 
+import csv
 import json
 import os
 import re
 import shutil
 import site
+import stat
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from io import StringIO
 from pathlib import Path
 
 from agentkit.errors import ToolError
@@ -24,10 +27,16 @@ IMAGE = "python:3.12-slim"
 FOLDER = "/session"
 """Where a cell works, inside; a name that no Python of a host lives below."""
 
+INPUTS = f"{FOLDER}/inputs"
+"""Where it finds its inputs."""
+
 NOBODY = 65534
 
 _SYSTEM_PATHS = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/share/zoneinfo")
 _NONE = "none"
+_FOLDER_OF_INPUTS = "64k"  # holds nothing but the places of mounts, and belongs to root
+_READ_ANY = "CAP_DAC_READ_SEARCH"
+_CAPABILITY_SETS = ("bounding", "effective", "inheritable", "permitted")
 # A host that is killed removes nothing; this shell is still there then.
 _THEN_REMOVE = ("/bin/sh", "-c", '"$@"; code=$?; rm -rf -- "$0"; exit "$code"')
 
@@ -75,16 +84,19 @@ class Order:
         folder: of this session alone; made by who needs one, and removed when it ends.
         limits: of the session.
         image: for docker and podman.
+        inputs: files and folders of the host by the name that the code finds them at.
     """
 
     folder: Path
     limits: WorkerLimits
     image: str = IMAGE
+    inputs: Mapping[str, str] = field(default_factory=dict[str, str])
     environment: dict[str, str] = field(
         default_factory=lambda: {
             "PATH": "/usr/local/bin:/usr/bin:/bin",
             "LANG": "C.UTF-8",
             "MPLBACKEND": "Agg",
+            "MALLOC_ARENA_MAX": "2",  # each takes 64 MiB of the address space, which is limited
             **dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "2"),
         }
     )
@@ -108,7 +120,7 @@ def prepare(backend: str, order: Order) -> Launch:
 
 
 def bundle(order: Order, python: str, paths: tuple[str, ...]) -> JsonObject:
-    """Return the OCI configuration of a root that holds Python, read-only, and nothing else."""
+    """Return the OCI configuration of a root that holds Python and inputs, read-only, no more."""
     limits = order.limits
     mounts: list[JsonObject] = [
         {"destination": "/proc", "type": "proc", "source": "proc"},
@@ -125,7 +137,10 @@ def bundle(order: Order, python: str, paths: tuple[str, ...]) -> JsonObject:
             {"destination": path, "type": "bind", "source": path, "options": ["ro", "rbind"]}
             for path in paths
         ),
+        *(_mounts_of_inputs(order.inputs) if order.inputs else ()),
     ]
+    # Most files of a user are readable for that user alone, who is not nobody.
+    capabilities = {kind: [_READ_ANY] for kind in _CAPABILITY_SETS} if order.inputs else {}
     return {
         "ociVersion": "1.0.0",
         "hostname": "sandbox",
@@ -136,7 +151,7 @@ def bundle(order: Order, python: str, paths: tuple[str, ...]) -> JsonObject:
             "args": [python, "-I", "-S", "-X", "utf8", "-c", BOOTSTRAP],
             "env": [f"{name}={value}" for name, value in order.environment.items()],
             "cwd": FOLDER,
-            "capabilities": {},
+            "capabilities": capabilities,
             "noNewPrivileges": True,
         },
         "mounts": mounts,
@@ -144,6 +159,22 @@ def bundle(order: Order, python: str, paths: tuple[str, ...]) -> JsonObject:
             "namespaces": [{"type": kind} for kind in ("pid", "network", "ipc", "uts", "mount")]
         },
     }
+
+
+def _mounts_of_inputs(inputs: Mapping[str, str]) -> list[JsonObject]:
+    options = ["nosuid", "nodev", "mode=0755", f"size={_FOLDER_OF_INPUTS}"]
+    return [
+        {"destination": INPUTS, "type": "tmpfs", "source": "tmpfs", "options": options},
+        *(
+            {
+                "destination": f"{INPUTS}/{name}",
+                "type": "bind",
+                "source": path,
+                "options": ["ro", "rbind", "nosuid", "nodev"],
+            }
+            for name, path in inputs.items()
+        ),
+    ]
 
 
 def package_paths() -> tuple[str, ...]:
@@ -202,14 +233,43 @@ def container_command(engine: str, name: str, order: Order) -> tuple[str, ...]:
     flags = [part for option in options.items() for part in option]
     for place in (FOLDER, "/tmp"):  # noqa: S108 - inside, and its own
         flags += ["--tmpfs", f"{place}:{tmpfs}"]
+    if order.inputs:
+        flags += ["--tmpfs", f"{INPUTS}:rw,nosuid,nodev,mode=755,size={_FOLDER_OF_INPUTS}"]
+    for name_inside, path in order.inputs.items():
+        flags += ["--mount", _bind(path, f"{INPUTS}/{name_inside}")]
     for variable, value in order.environment.items():
         flags += ["--env", f"{variable}={value}"]
     command = ("-I", "-X", "utf8", "-c", BOOTSTRAP)
     return (engine, "run", "--rm", "--interactive", *flags, "--read-only", order.image, *command)
 
 
+def _bind(source: str, target: str) -> str:
+    """Return a mount, read-only, in the words of docker and podman: a line of CSV."""
+    line = StringIO()
+    words = ("type=bind", f"source={source}", f"target={target}", "readonly")
+    csv.writer(line, lineterminator="").writerow(words)
+    return line.getvalue()
+
+
+def _check_open_to_all(engine: str, inputs: Mapping[str, str]) -> None:
+    """Refuse what the user inside could not read.
+
+    Raises:
+        ToolError: others than its owner may not read one.
+    """
+    for path in inputs.values():
+        mode = Path(path).stat().st_mode
+        wanted = stat.S_IROTH | (stat.S_IXOTH if stat.S_ISDIR(mode) else 0)
+        if mode & wanted != wanted:
+            raise ToolError(
+                f"{engine} cannot show {path!r} to code: it may not be read by others.",
+                hint=f"Run chmod -R o+rX {path!r}, or use runsc.",
+            )
+
+
 def _prepare_container(path: str, order: Order) -> Launch:
     name = order.folder.name
+    _check_open_to_all(Path(path).name, order.inputs)
     # A docker without its daemon has no server; podman needs none.
     part = "Client" if Path(path).name == "podman" else "Server"
     version = _output(path, "version", "--format", f"{{{{.{part}.Version}}}}").strip()

@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from secrets import token_hex
@@ -15,7 +16,8 @@ from anyio import to_thread
 from agentkit.errors import ToolError
 from agentkit.messages import JsonObject
 from agentkit.sandbox._capture import Capture
-from agentkit.sandbox._frames import BadFrameError, pack, take
+from agentkit.sandbox._frames import BadFrameError, take
+from agentkit.sandbox._outbox import Outbox
 from agentkit.sandbox._setup import WorkerLimits
 from agentkit.sandbox._vm_backends import FOLDER, Launch, Order, prepare
 
@@ -25,10 +27,16 @@ START_SECONDS = 30.0
 END_SECONDS = 3.0
 """Patience with a container whose stdin has ended, before its runtime is killed."""
 
+FRAME_BYTES = 512 * 1024
+"""Longest frame, beside what a cell has printed: the value and 200 names, or a piece of a file."""
+
 _HERE = Path(__file__).parent
 _SENT = {"agentkit.text": _HERE.parent / "text.py"} | {
     name: _HERE / f"{name}.py"
-    for name in ("_capture", "_frames", "_janitor", "_tool_stubs", "_worker", "_vm_worker")
+    for name in (
+        *("_capture", "_frames", "_janitor", "_beneath"),
+        *("_tool_stubs", "_worker", "_vm_worker"),
+    )
 }
 _KEPT_VARIABLES = (
     "PATH",
@@ -47,18 +55,21 @@ _KEPT_VARIABLES = (
 class Vm:
     """One container. Opened by `start`, ended by `end`; used by one task at a time."""
 
-    def __init__(self, limits: WorkerLimits, image: str) -> None:
+    def __init__(self, limits: WorkerLimits, image: str, inputs: Mapping[str, str]) -> None:
         self._limits = limits
+        self._inputs = inputs
         self._image = image
         self._process: subprocess.Popen[bytes] | None = None
         self._launch: Launch | None = None
         self._folder: Path | None = None
         self._received = bytearray()
         self._ready: list[JsonObject] = []
+        self._bad: BadFrameError | None = None
         self._said = Capture(4_000)
+        self._outbox = Outbox()
         # A kept character takes at most six in JSON.
-        self._frame_bytes = 256 * 1024 + 8 * limits.kept_bytes
-        self._hello = b""
+        self._frame_bytes = FRAME_BYTES + 8 * limits.kept_bytes
+        self._hello: JsonObject = {}
         self.engine = ""
 
     async def start(self, backend: str) -> None:
@@ -69,7 +80,7 @@ class Vm:
         """
         await to_thread.run_sync(self._spawn, backend)
         with anyio.move_on_after(START_SECONDS):
-            await self._write(self._hello)
+            await self.send(self._hello)
             with suppress(BadFrameError):  # what it says instead is told below
                 if await self.receive() is not None:
                     return
@@ -80,10 +91,12 @@ class Vm:
     def _spawn(self, backend: str) -> None:
         """Start the process; everything it opened is reachable from `end` at any moment."""
         self._folder = Path(tempfile.gettempdir()) / f"agentkit-vm-{token_hex(8)}"
-        order = Order(folder=self._folder, limits=self._limits, image=self._image)
+        order = Order(
+            folder=self._folder, limits=self._limits, image=self._image, inputs=self._inputs
+        )
         self._launch = prepare(backend, order)
         self.engine = self._launch.engine
-        self._hello = pack(self._first_frame(self._launch))
+        self._hello = self._first_frame(self._launch)
         self._process = subprocess.Popen(  # noqa: S603 - a runtime found in the PATH, no shell
             self._launch.argv,
             stdin=subprocess.PIPE,
@@ -120,19 +133,11 @@ class Vm:
 
     async def send(self, frame: JsonObject) -> None:
         """Send a frame; a container that is gone is noticed by `receive`."""
-        await self._write(pack(frame))
+        await self._outbox.send(self._fd("stdin"), frame)
 
-    async def _write(self, packed: bytes) -> None:
-        data = memoryview(packed)
-        fd = self._fd("stdin")
-        while data:
-            await anyio.wait_writable(fd)
-            try:
-                data = data[os.write(fd, data) :]
-            except BlockingIOError:
-                continue
-            except OSError:
-                return
+    async def flush(self) -> None:
+        """Send what is left of frames whose sending was cancelled."""
+        await self._outbox.flush(self._fd("stdin"))
 
     async def receive(self) -> JsonObject | None:
         """Return the next frame, `None` if the container is gone.
@@ -147,19 +152,25 @@ class Vm:
                 await self._fill()
             finally:
                 tasks.cancel_scope.cancel()
-        # Only here: a frame taken inside would be lost to a cancel that comes at that moment.
+        # Only here: a frame taken inside would be lost to a cancel that comes at that moment, and
+        # an error raised inside would come in a group.
+        if self._bad is not None:
+            raise self._bad
         return self._ready.pop(0) if self._ready else None
 
     async def _fill(self) -> None:
         """Wait until there is a frame, or there will be none."""
         fd = self._fd("stdout")
-        while not self._ready:
+        while not self._ready and self._bad is None:
             await anyio.wait_readable(fd)
             data = _read(fd)
             if data == b"":
                 return
             self._received += data or b""
-            self._ready += take(self._received, self._frame_bytes)
+            try:
+                self._ready += take(self._received, self._frame_bytes)
+            except BadFrameError as error:
+                self._bad = error
 
     async def _listen(self) -> None:
         fd = self._fd("stderr")

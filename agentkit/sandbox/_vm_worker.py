@@ -3,13 +3,15 @@
 The host speaks to it over stdin and stdout, which every container runtime carries: frames of a
 4-byte big-endian length and that many bytes of JSON. In come `{"id", "code"}` and
 `{"interrupt": id}`; out go `{"ready"}` and one answer to each cell. What a cell prints is read
-here and travels in the answer, head and tail of it. The code itself runs in a child, the same
-worker as everywhere; a child that has to be killed is replaced. When stdin ends, all ends.
+here and travels in the answer, head and tail of it, and so does what lies in its folder then.
+The code itself runs in a child, the same worker as everywhere; a child that has to be killed is
+replaced. Frames of calls are handed on, see `_tool_stubs.py`. `{"read", "name", "start", "most"}`
+is answered by `{"read"}` and "data" in base64, "irregular" or "error". When stdin ends, all ends.
 
-Imports nothing but the standard library, `_worker`,
-`_capture` and `_frames`: the host sends them all.
+Imports nothing but the standard library and modules that the host sends as it sends this one.
 """
 
+import binascii
 import ctypes
 import os
 import select
@@ -20,6 +22,7 @@ import time
 from contextlib import suppress
 from typing import Any, NoReturn
 
+import _beneath
 import _capture
 import _frames
 import _worker
@@ -48,6 +51,8 @@ class Child:
         self._config = config
         self._outputs: dict[int, _capture.Capture] = {}
         self.received = bytearray()
+        self.unsent = bytearray()
+        self.calls: set[int] = set()  # that the host has not answered
         pipes = [os.pipe() for _ in range(2)]
         self.pid = os.fork()
         if self.pid == 0:
@@ -96,9 +101,15 @@ class Child:
         return sum(capture.total for capture in self._outputs.values())
 
     def send(self, frame: dict[str, Any]) -> None:
-        """Hand on a cell; a child that is gone is noticed otherwise."""
+        """Hand on a cell, or what a tool has answered; a child that is gone is noticed otherwise."""
+        self.unsent += _frames.pack(frame)
+        self.flush()
+
+    def flush(self) -> None:
+        """Hand on what the child takes now; it may never take it."""
         with suppress(OSError):
-            self.control.sendall(_frames.pack(frame))
+            while self.unsent:
+                del self.unsent[: self.control.send(self.unsent, socket.MSG_DONTWAIT)]
 
     def close(self) -> None:
         """Close our ends."""
@@ -114,6 +125,7 @@ class Supervisor:
         self._config = config
         self._received = bytearray()
         self._out = os.dup(1)
+        self._folder = os.open(config["folder"], os.O_RDONLY | os.O_DIRECTORY)
         self._id: int | None = None
         self._lost = False
         self._reason = ""
@@ -131,17 +143,21 @@ class Supervisor:
         """Wait for something and deal with it; False when the host has gone."""
         child = self._child
         poll = select.poll()
-        for fd in (0, child.control.fileno(), child.stdout, child.stderr):
+        for fd in (0, child.stdout, child.stderr):
             poll.register(fd, select.POLLIN)
+        control = child.control.fileno()
+        poll.register(control, select.POLLIN | (select.POLLOUT if child.unsent else 0))
         busy = self._id is not None
-        ready = {fd for fd, _ in poll.poll(BUSY_SECONDS * 1000 if busy else 1000)}
-        for fd in {child.stdout, child.stderr} & ready:
+        ready = dict(poll.poll(BUSY_SECONDS * 1000 if busy else 1000))
+        for fd in {child.stdout, child.stderr} & set(ready):
             if not child.read(fd):
                 time.sleep(0.001)  # closed by everyone: the rest says what to do
         if 0 in ready and not self._obey():
             return False
-        if child.control.fileno() in ready:
-            self._hear()
+        if self._child is child and (events := ready.get(control, 0)):
+            child.flush()
+            if events != select.POLLOUT:
+                self._hear()
         if self._child is child:
             self._look()
         return True
@@ -150,30 +166,49 @@ class Supervisor:
         data = os.read(0, 65536)
         self._received += data
         for frame in _frames.take(self._received, 1 << 30):
-            if "code" in frame:
-                self._look()  # a child that died since its last cell is none of this cell's
-                self._id = frame["id"]
-                self._child.send({"id": frame["id"], "code": frame["code"]})
-            elif frame.get("interrupt") == self._id:
-                self._interrupt("time")
+            self._follow(frame)
         return bool(data)
 
+    def _follow(self, frame: dict[str, Any]) -> None:
+        if "code" in frame:
+            self._look()  # a child that died since its last cell is none of this cell's
+            self._id = frame["id"]
+            self._child.send(frame)
+        elif "read" in frame:
+            self._send({"read": frame["read"], **read_piece(self._folder, frame)})
+        elif "call" in frame:
+            if frame["call"] in self._child.calls:  # else it was another child's
+                self._child.calls.remove(frame["call"])
+                self._child.send(frame)
+        elif frame.get("interrupt") == self._id:
+            self._interrupt("time")
+
     def _hear(self) -> None:
-        """Take the child's answer."""
+        """Take what the child says: calls of its cell, and the answer."""
         child = self._child
         data = b""
         with suppress(OSError):
             data = child.control.recv(65536)
         child.received += data
-        answers: list[dict[str, Any]] = [{}]
+        frames: list[dict[str, Any]] = [{}]  # what is no frame is no answer
         with suppress(_frames.BadFrameError):
-            answers = _frames.take(child.received, FRAME_BYTES)
-        if not answers and not data:
+            frames = _frames.take(child.received, FRAME_BYTES)
+        if not frames and not data:
             self._end_soon("protocol")
-        elif answers and (self._id is None or [a.get("id") for a in answers] != [self._id]):
+        for frame in frames:
+            if self._child is child:
+                self._take(frame)
+
+    def _take(self, frame: dict[str, Any]) -> None:
+        if self._id is None or frame.get("id") != self._id:
             self._replace("protocol")
-        elif answers:
-            self._answer({key: answers[0].get(key) for key in ("value", "name", "error")})
+        elif "call" not in frame:
+            self._answer({key: frame.get(key) for key in ("value", "name", "error")})
+        elif type(frame["call"]) is int:
+            self._child.calls.add(frame["call"])
+            self._send(frame)  # the host looks at it
+        else:
+            self._replace("protocol")
 
     def _look(self) -> None:
         """Notice a child that is gone, and a cell that goes too far."""
@@ -216,7 +251,9 @@ class Supervisor:
         output = self._child.drain()
         if self._reason == "output":
             answer["error"] = f"Stopped: it printed more than {self._config['output_bytes']} bytes."
-        self._send({"id": self._id, **answer, **output, "restarted": self._lost})
+        files = [[name, *seen] for name, seen in _beneath.list_files(self._folder).items()]
+        told = {**answer, **output, "restarted": self._lost, "files": files}
+        self._send({"id": self._id, **told})
         self._child.clear()
         self._id, self._lost, self._reason, self._until = None, False, "", 0.0
 
@@ -246,6 +283,17 @@ class Supervisor:
         data = memoryview(_frames.pack(frame))
         while data:
             data = data[os.write(self._out, data) :]
+
+
+def read_piece(folder: int, frame: dict[str, Any]) -> dict[str, Any]:
+    """Return what a frame asks for of a file that a cell has made."""
+    try:
+        data = _beneath.read_regular(folder, frame["name"], frame["start"], frame["most"])
+    except _beneath.IrregularFileError:
+        return {"irregular": True}
+    except (OSError, ValueError) as error:
+        return {"error": str(error)}
+    return {"data": binascii.b2a_base64(data, newline=False).decode()}
 
 
 def _end_all() -> None:

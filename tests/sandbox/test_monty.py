@@ -14,7 +14,7 @@ import pytest_asyncio
 import trio
 
 from agentkit.errors import ToolError
-from agentkit.sandbox import Outcome, WorkerLimits
+from agentkit.sandbox import HostTools, Interpreter, Outcome, WorkerLimits
 from agentkit.sandbox._monty import MontyInterpreter
 
 library = pytest.importorskip("pydantic_monty", reason="the extra 'monty' is not installed")
@@ -362,3 +362,16 @@ def _workers() -> list[int]:
             if b"monty" in command:
                 found.append(pid)
     return found
+
+
+async def test_pure_computation_has_no_tools_and_no_files() -> None:
+    async def never(name: str, arguments: object) -> str:
+        raise AssertionError(name)
+
+    interpreter = Interpreter(isolation="monty")
+    with pytest.raises(ToolError, match="cannot call tools at isolation 'monty': it is pure"):
+        await interpreter.run("1", 20, HostTools(specs=(), call=never))
+    assert (await interpreter.run("6 * 7", 20)).value == "42"
+    with pytest.raises(ToolError, match="at isolation 'monty' there are no files"):
+        await interpreter.read_file("a")
+    await interpreter.aclose()

@@ -1,12 +1,14 @@
 """Functions of a cell that the host carries out, for honest code and for code that is not."""
 
 import json
-from collections.abc import Awaitable, Callable
+import shutil
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
+import pytest_asyncio
 import trio
 from trio.testing import MockClock
 
@@ -14,6 +16,7 @@ from agentkit.errors import ToolError
 from agentkit.messages import JsonObject, ToolSpec
 from agentkit.sandbox import HostTools, Interpreter, functions_of
 from agentkit.sandbox._stubs import CellClock
+from tests.sandbox.conftest import plain
 
 Call = Callable[[str, JsonObject], Awaitable[str]]
 
@@ -36,6 +39,17 @@ def forge(**frame):
     os.write(200, struct.pack(">I", len(body)) + body)
 """
 """Writes to the channel of the worker, as code may that looks for it."""
+
+
+@pytest_asyncio.fixture(params=["process", "vm"])
+async def interpreter(request: pytest.FixtureRequest, place: Path) -> AsyncGenerator[Interpreter]:
+    """An interpreter on each of the two ways that frames take: to a worker, and into a container."""
+    inside = request.param == "vm"
+    if inside and shutil.which("runsc") is None:
+        pytest.skip("runsc is not installed")
+    opened = Interpreter(isolation="vm") if inside else plain()
+    yield opened
+    await opened.aclose()
 
 
 class Host:
@@ -235,6 +249,22 @@ async def test_more_threads_than_may_call_at_once_wait_for_their_turn(
     host = Host()
     assert (await interpreter.run(code, 20, host.tools)).value == str(sum(range(300)))
     assert (await interpreter.run("1", 20)).value == "1"
+
+
+async def test_calls_for_which_there_is_no_thread_left_are_errors_and_cost_no_later_one(
+    interpreter: Interpreter,
+) -> None:
+    code = (
+        "import threading\n"
+        "threading.stack_size(3 << 30)  # more than there is\n"
+        "failed = 0\n"
+        "for n in range(70):\n"
+        "    try: add(n)\n"
+        "    except RuntimeError: failed += 1\n"
+        "threading.stack_size(0)\n"
+        "failed, add(1)"
+    )
+    assert (await interpreter.run(code, 20, Host().tools)).value == "(70, {'a': 1})"
 
 
 async def test_a_cell_makes_a_thousand_calls_and_no_more(interpreter: Interpreter) -> None:

@@ -1,5 +1,6 @@
 """What runtimes are told, and what is said where none of them works."""
 
+import csv
 import stat
 import sys
 from pathlib import Path
@@ -56,6 +57,52 @@ def test_the_bundle_holds_python_read_only_and_nothing_else() -> None:
     binds = [mount for mount in config["mounts"] if mount["type"] == "bind"]
     assert [mount["source"] for mount in binds] == ["/opt", "/usr/lib"]
     assert all("ro" in mount["options"] for mount in binds)
+
+
+@pytest.mark.parametrize("engine", ["docker", "podman"])
+def test_a_container_is_shown_inputs_read_only_whatever_they_are_called(engine: str) -> None:
+    inputs = {"data.csv": "/home/me/data.csv", 'a, "b"': '/home/me/x,readonly=false/a, "b"'}
+    order = Order(folder=Path("/none"), limits=WorkerLimits(), inputs=inputs)
+    command = list(container_command(engine, "agentkit-vm-1", order))
+    mounts = [command[place + 1] for place, word in enumerate(command) if word == "--mount"]
+    assert mounts[0] == (
+        "type=bind,source=/home/me/data.csv,target=/session/inputs/data.csv,readonly"
+    )
+    assert next(csv.reader([mounts[1]])) == [
+        "type=bind",
+        'source=/home/me/x,readonly=false/a, "b"',
+        'target=/session/inputs/a, "b"',
+        "readonly",
+    ]
+    assert "/session/inputs:rw,nosuid,nodev,mode=755,size=64k" in command
+
+
+def test_the_bundle_shows_inputs_read_only_and_lets_code_read_them() -> None:
+    order = Order(folder=Path("/none"), limits=WorkerLimits(), inputs={"x": "/home/me/x"})
+    config = bundle(order, "/opt/python3", ("/opt",))
+    folder, bind = config["mounts"][-2:]
+    assert (folder["destination"], folder["type"]) == ("/session/inputs", "tmpfs")
+    assert (bind["source"], bind["destination"]) == ("/home/me/x", "/session/inputs/x")
+    assert {"ro", "nosuid", "nodev"} <= set(bind["options"])
+    capabilities = config["process"]["capabilities"]
+    assert {one for held in capabilities.values() for one in held} == {"CAP_DAC_READ_SEARCH"}
+
+
+async def test_a_container_that_could_not_read_an_input_is_not_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = tmp_path / "docker"
+    client.write_text("#!/bin/sh\necho 27.0\n", encoding="utf-8")
+    client.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    (tmp_path / "folder").mkdir(mode=0o700)
+    (tmp_path / "file").touch(mode=0o600)
+    for name in ("folder", "file"):
+        vm = VmInterpreter(backend="docker", inputs={name: str(tmp_path / name)})
+        with pytest.raises(ToolError, match="may not be read by others") as caught:
+            await vm.run("1", 20)
+        assert f"docker cannot show '{tmp_path / name}' to code" in str(caught.value)
+        await vm.aclose()
 
 
 def test_of_this_machine_only_python_and_libraries_are_shown() -> None:

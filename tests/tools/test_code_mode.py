@@ -1,5 +1,6 @@
 """Code mode: the model writes code that calls the other tools of its run."""
 
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -138,6 +139,26 @@ async def test_a_tool_that_hangs_costs_the_cell_its_patience_and_no_variables() 
     assert read[1] == "1"
     ended = [event for event in events if isinstance(event, CallFinished) and event.within]
     assert [(event.name, event.ok) for event in ended] == [("hang", False)]
+
+
+@pytest.mark.skipif(shutil.which("runsc") is None, reason="runsc is not installed")
+async def test_code_in_a_container_calls_tools_and_reads_inputs_too(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    fruits = tmp_path_factory.mktemp("inputs") / "fruits.txt"
+    fruits.write_text("fig\npear\n", encoding="utf-8")
+    interpreter = CodeInterpreter(isolation="vm", inputs=[fruits], tools=True)
+    code = (
+        "names = open('inputs/fruits.txt').read().split()\n"
+        "with open('counts.csv', 'w') as file:\n"
+        "    for name in names: print(name, stock(name)['count'], file=file)\n"
+        "print(sum(stock(name)['count'] for name in names))"
+    )
+    result, events, read = await run(code, stock, interpreter=interpreter)
+    assert read == ["7\n[saved: counts.csv (13 bytes)]"]
+    assert (result.stop, result.calls) == ("done", 5)
+    inner = [event for event in events if isinstance(event, CallFinished) and event.within]
+    assert [event.name for event in inner] == ["stock"] * 4
 
 
 def told(*tools: Any) -> str:
