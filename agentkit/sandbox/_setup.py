@@ -156,7 +156,8 @@ def environment() -> dict[str, str]:
     kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
     # Address space grows with the threads of a BLAS, and the worker's is limited.
     threads = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "2")
-    return {"LANG": "C.UTF-8", **kept, **threads, "MPLBACKEND": "Agg"}
+    # So it does with the threads of a cell: each would take 64 MiB for an arena of its own.
+    return {"LANG": "C.UTF-8", **kept, **threads, "MALLOC_ARENA_MAX": "2", "MPLBACKEND": "Agg"}
 
 
 def _package_paths() -> list[str]:
