@@ -17,14 +17,7 @@ from agentkit.errors import ToolError
 from agentkit.sandbox import Interpreter, Outcome, WorkerLimits
 from agentkit.sandbox._monty import MontyInterpreter
 
-library = pytest.importorskip("pydantic_monty", reason="the extra 'monty' is not installed")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def runtime() -> None:
-    """Start what the library keeps until the process ends: threads and files of its own."""
-    with library.Monty(min_processes=1, max_processes=1) as pool, pool.checkout() as session:
-        session.feed_run("1")
+pytestmark = pytest.mark.usefixtures("monty_runtime")
 
 
 @pytest_asyncio.fixture

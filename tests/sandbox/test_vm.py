@@ -1,7 +1,6 @@
 """Sessions in gVisor, for real where it is installed."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from agentkit.errors import ToolError
 from agentkit.sandbox import Outcome, WorkerLimits
 from agentkit.sandbox._vm import VmInterpreter
 
-gvisor = pytest.mark.skipif(shutil.which("runsc") is None, reason="runsc is not installed")
+gvisor = pytest.mark.usefixtures("gvisor")
 
 
 @pytest_asyncio.fixture
