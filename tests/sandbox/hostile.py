@@ -345,6 +345,17 @@ async def _daemon(case: Case) -> str:
     return "ended with the session"
 
 
+IN_FILES = (
+    "import os\nkept = [os.memfd_create('m') for _ in range(200)]\n"
+    "for one in kept: os.write(one, bytes(4 << 20))"
+)
+IN_PIPES = (
+    "import fcntl, os\nany(os.fork() == 0 for _ in range(5))\nfor _ in range(120):\n"
+    "    _, end = os.pipe()\n    os.set_blocking(end, False)\n"
+    "    fcntl.fcntl(end, fcntl.F_SETPIPE_SZ, 1 << 20)\n    os.write(end, bytes(1 << 20))"
+)
+
+
 @program(18, "take all memory, in one process and in eight")
 async def _memory(case: Case) -> str:
     outcome = await case.run("bytearray(8 << 30)")
