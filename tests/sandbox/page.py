@@ -10,7 +10,10 @@ from tests.tools.test_fetch_attacks import ATTACKS, Attack
 PAGE = Path(__file__).parents[2] / "docs" / "security.md"
 WRITES = bool(os.environ.get("AGENTKIT_TEST_WRITE_SECURITY"))
 
-HEAD = """# Security
+GVISOR = "gVisor 0.0~20221219.0"
+"""Whose words stand at "vm": another version, or a container, must hold as much and may say else."""
+
+HEAD = f"""# Security
 
 What hostile code and hostile pages try, and what becomes of it. Each row is tried by a test, which holds the outcome and this page
 to what it has seen; `make security` writes the page anew. What none of it stops is at the end of each part.
@@ -29,8 +32,8 @@ Model-written code runs at the strongest of these levels that holds on the machi
 | monty | on request: another interpreter, for pure computation, that has no files, network, processes or most modules | `pip install "qwen-agentkit[monty]"`, any system |
 
 **Held** is: the host is unharmed, the cell ends in bounded time with words that say what happened, and the next cell works. The rows
-are tried as root and as a plain user. "not held" is what a level does not promise. Where gVisor is not installed, "vm" is a container of
-docker or podman, of which its column does not tell.
+are tried as root and as a plain user. "not held" is what a level does not promise. The column "vm" tells of {GVISOR}; other
+versions, and docker or podman where it is not installed, run the same programs and may end them with other words.
 
 | # | what is tried | process | confined | namespaced | vm | monty |
 |---|---|---|---|---|---|---|

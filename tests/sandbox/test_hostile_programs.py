@@ -15,7 +15,7 @@ from agentkit.sandbox import LEVELS, Interpreter, Isolation, Level, probe
 from tests.sandbox.gvisor import why_no_gvisor
 from tests.sandbox.hostile import CANARY, COLUMNS, PROGRAMS, Case, Program, World, open_at
 from tests.sandbox.hostile_monty import IN_MONTY
-from tests.sandbox.page import PAGE, SEEN, WRITES, cells, fetch_row, note, page, read_page
+from tests.sandbox.page import GVISOR, PAGE, SEEN, WRITES, cells, fetch_row, note, page, read_page
 from tests.tools.test_fetch_attacks import ATTACKS
 
 ROWS = [(one, level) for one in PROGRAMS for level in LEVELS if one.holds_at(level)]
@@ -65,8 +65,9 @@ async def contain(
     finally:
         for interpreter in case.own:
             await interpreter.aclose()
-    if level == "vm" and "gVisor" not in str(case.interpreter.report):
-        return  # what a container of docker or podman says is not on the page
+    report = case.interpreter.report
+    if level == "vm" and (report is None or report.engine != GVISOR):
+        return
     note(one, level, seen)
     if not WRITES:  # as it is made: a page from a part of the rows would lose the others
         stands = cells(read_page(), one).get(level)
