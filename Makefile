@@ -37,7 +37,7 @@ SEED ?= 1
 chaos: setup
 	AGENTKIT_TEST_SEED=$(SEED) AGENTKIT_TEST_SEEDS=$(SEEDS) AGENTKIT_TEST_WRITE_FAULTS=1 $(BIN)/pytest -q -s tests/chaos
 
-# docs/security.md written anew from what the hostile programs and pages have come to.
+# docs/security.md written anew from what the hostile programs and pages have come to; a level that is not here keeps what stands.
 security: setup
 	AGENTKIT_TEST_WRITE_SECURITY=1 $(BIN)/pytest -q tests/sandbox/test_hostile_programs.py
 

@@ -43,13 +43,14 @@ class MontyInterpreter:
         self._lock = anyio.Lock()
         self._cell: Cell | None = None
         self._closed = False
+        self._engine = ""
 
     @property
     def isolation(self) -> SandboxReport:
-        """What holds this session; reads the version of the engine from disk."""
+        """What holds this session; before the first cell the engine's version is read from disk."""
         return SandboxReport(
             level="monty",
-            engine=f"Monty {_version()}".rstrip(),
+            engine=self._engine or _engine(),
             enforced=(
                 "no files",
                 "no network",
@@ -78,6 +79,7 @@ class MontyInterpreter:
         async with self._lock:
             if self._closed:
                 raise ToolError("The code interpreter is closed.")
+            self._engine = self._engine or await to_thread.run_sync(_engine)
             limits = self._limits
             cell = Cell(code, limits.kept_bytes, limits.output_bytes, self._worker.kill)
             self._cell = cell
@@ -161,8 +163,8 @@ def _killed_by(cell: Cell, *, closed: bool, timed_out: bool) -> str:
     return "output" if cell.flooded else "crash" if cell.crash else "memory"
 
 
-def _version() -> str:
+def _engine() -> str:
     try:
-        return metadata.version("pydantic-monty")
+        return f"Monty {metadata.version('pydantic-monty')}"
     except metadata.PackageNotFoundError:
-        return ""
+        return "Monty"

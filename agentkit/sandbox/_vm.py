@@ -156,6 +156,9 @@ class VmInterpreter:
     async def _open(self) -> Vm:
         if self._closed:
             raise ToolError("The code interpreter is closed.")
+        if self._vm is not None and self._vm.gone:
+            await self._end()
+            self._lost = True
         reasons: list[str] = []
         for backend in self._backends:
             if self._vm is not None:
@@ -195,7 +198,7 @@ class VmInterpreter:
                 await cell.interrupt()
             if not cell.answered:
                 cell.gone = cell.gone or "time"
-        if cell.gone:
+        if cell.gone or cell.filled:
             await self._end()
         else:
             await cell.finish()
@@ -212,6 +215,11 @@ class _Cell:
         self.files: Listing = {}
         self.answered = False
         self.gone = ""
+
+    @property
+    def filled(self) -> bool:
+        """Whether it has filled what goes empty only with the container: memory, or folders."""
+        return self._answer.get("killed_by") in ("memory", "disk")
 
     async def run(self, code: str) -> None:
         """Send it and wait for the answer; a container that is gone, or lies, is told in `gone`."""
@@ -284,7 +292,7 @@ _HOLDS: dict[str, tuple[str, ...]] = {
 }
 _HOLDS_NOT: dict[str, tuple[str, ...]] = {
     "runsc": (
-        "memory of all processes, and their number: looked at ten times a second",
+        "memory, and the number of processes and files: looked at several times a second",
         "flaws of gVisor: its process has the rights of the user",
     ),
     "docker": ("flaws of the kernel: it is this machine's own",),

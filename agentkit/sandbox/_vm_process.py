@@ -120,6 +120,7 @@ class Vm:
                 "paths": list(launch.paths),
                 "memory": limits.memory_bytes,
                 "processes": limits.processes,
+                "files": limits.folder_files,
                 "output_bytes": limits.output_bytes,
                 "kept_bytes": limits.kept_bytes,
                 "rlimits": {
@@ -130,6 +131,11 @@ class Vm:
                 },
             },
         }
+
+    @property
+    def gone(self) -> bool:
+        """Whether it has ended by itself."""
+        return self._process is not None and self._process.poll() is not None
 
     async def send(self, frame: JsonObject) -> None:
         """Send a frame; a container that is gone is noticed by `receive`."""

@@ -26,7 +26,7 @@ import _beneath
 import _capture
 import _frames
 import _worker
-from _janitor import describe_exit, reap, resident_bytes
+from _janitor import describe_exit, reap, resident_bytes, usage
 
 FRAME_BYTES = 256 * 1024
 """Longest answer of the child; a longer one is a forgery."""
@@ -37,8 +37,14 @@ GRACE_SECONDS = 0.5
 BUSY_SECONDS = 0.1
 """Between two looks at what a cell uses."""
 
+COUNT_SECONDS = 0.5
+"""Between two counts of what lies in its folders."""
+
 DRAIN_BYTES = 1 << 20
 """Read after a cell has ended: more than a pipe holds, less than a runaway thread writes."""
+
+SENTRY = "/proc/sentry-meminfo"
+"""Where gVisor tells of its own memory; no other kernel has it."""
 
 PR_SET_DUMPABLE = 4  # linux/prctl.h
 
@@ -131,10 +137,12 @@ class Supervisor:
         self._reason = ""
         self._until = 0.0
         self._signalled = 0.0
+        self._counted = 0.0
+        self._full = False
         self._child = Child(config)
 
     def serve(self) -> None:
-        """Run cells until the end of stdin."""
+        """Run cells until the end of stdin, or until too much is in use between two cells."""
         self._send({"ready": True, "python": sys.version.split()[0]})
         while self._step():
             pass
@@ -160,7 +168,7 @@ class Supervisor:
                 self._hear()
         if self._child is child:
             self._look()
-        return True
+        return not self._full
 
     def _obey(self) -> bool:
         data = os.read(0, 65536)
@@ -215,22 +223,38 @@ class Supervisor:
         ended = reap()
         if self._child.pid in ended:
             self._replace(describe_exit(ended[self._child.pid]))
-        elif self._id is not None:
-            if self._until and time.monotonic() > self._until:
-                self._replace(self._reason)
-            elif self._until and self._reason != "protocol":
-                self._signal()  # the first one is not heard by a child that only begins its cell
-            elif self._child.printed() > self._config["output_bytes"]:
-                self._interrupt("output")
-            elif excess := self._excess():
+        elif self._until:
+            self._press()
+        elif self._id is not None and self._child.printed() > self._config["output_bytes"]:
+            self._interrupt("output")
+        elif excess := self._excess():
+            if self._id is None:
+                self._full = True  # what earlier cells have left running ends with all of this
+            else:
                 self._replace(excess)
 
+    def _press(self) -> None:
+        """Wait for the end of a child that was told to come to one, for so long."""
+        if time.monotonic() > self._until:
+            self._replace(self._reason)
+        elif self._reason != "protocol":
+            self._signal()  # the first one is not heard by a child that only begins its cell
+
     def _excess(self) -> str:
+        """Return what there is too much of: in a cell, and of what it has left running."""
         pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208 - ten times a second
         if len(pids) - 1 > self._config["processes"]:
             return "processes"
-        used = sum(map(resident_bytes, pids))
-        return "memory" if used > self._config["memory"] else ""
+        folders = 4 * self._config["rlimits"]["RLIMIT_FSIZE"]  # two, each twice as large as a file
+        used = sum(map(resident_bytes, pids)) + kernel_bytes(folders)
+        if used > self._config["memory"]:
+            return "memory"
+        if time.monotonic() < self._counted + COUNT_SECONDS:
+            return ""
+        self._counted = time.monotonic()
+        most = self._config["files"]
+        found = sum(usage(folder, most)[1] for folder in (self._config["folder"], "/tmp"))  # noqa: S108 - its own
+        return "disk" if found > most else ""
 
     def _interrupt(self, reason: str) -> None:
         if not self._until:
@@ -294,6 +318,26 @@ def read_piece(folder: int, frame: dict[str, Any]) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         return {"error": str(error)}
     return {"data": binascii.b2a_base64(data, newline=False).decode()}
+
+
+def kernel_bytes(folders: int) -> int:
+    """Return the memory that gVisor holds for the processes: files without a name, pipes, names.
+
+    Args:
+        folders: bytes that may lie in files of the session.
+    """
+    files = _kilobytes("/proc/meminfo", "Shmem:") << 10
+    return max(0, files - folders) + (_kilobytes(SENTRY, "HeapAlloc:") << 10)
+
+
+def _kilobytes(path: str, name: str) -> int:
+    """Return a line of what gVisor tells of its own memory; 0 where another kernel is asked."""
+    with suppress(OSError, ValueError, IndexError):
+        if os.path.exists(SENTRY):  # noqa: PTH110 - ten times a second
+            with open(path, encoding="ascii") as file:  # noqa: PTH123 - as above
+                found = [line.split() for line in file if line.startswith(name)]
+            return int(found[0][1])
+    return 0
 
 
 def _end_all() -> None:

@@ -11,6 +11,7 @@ import pytest_asyncio
 
 from agentkit.sandbox import Interpreter, WorkerLimits
 from tests.sandbox.confined import Room, make_room
+from tests.sandbox.gvisor import why_no_gvisor
 
 
 def find_processes(folder: Path) -> set[int]:
@@ -109,3 +110,18 @@ def listening() -> Iterator[dict[str, object]]:
             "inotify": "ctypes.CDLL(None).inotify_init()",
             "cores": os.cpu_count(),
         }
+
+
+@pytest.fixture(scope="module")
+def monty_runtime() -> None:
+    """Start what Monty keeps until the process ends: threads and files of its own."""
+    library = pytest.importorskip("pydantic_monty", reason="the extra 'monty' is not installed")
+    with library.Monty(min_processes=1, max_processes=1) as pool, pool.checkout() as session:
+        session.feed_run("1")
+
+
+@pytest.fixture(scope="session")
+def gvisor() -> None:
+    """gVisor, where it runs."""
+    if why := why_no_gvisor():
+        pytest.skip(why)

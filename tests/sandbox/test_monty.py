@@ -17,14 +17,7 @@ from agentkit.errors import ToolError
 from agentkit.sandbox import HostTools, Interpreter, Outcome, WorkerLimits
 from agentkit.sandbox._monty import MontyInterpreter
 
-library = pytest.importorskip("pydantic_monty", reason="the extra 'monty' is not installed")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def runtime() -> None:
-    """Start what the library keeps until the process ends: threads and files of its own."""
-    with library.Monty(min_processes=1, max_processes=1) as pool, pool.checkout() as session:
-        session.feed_run("1")
+pytestmark = pytest.mark.usefixtures("monty_runtime")
 
 
 @pytest_asyncio.fixture
@@ -336,6 +329,16 @@ async def test_where_it_is_not_installed_the_error_says_how(
         await monty.run("1", 20)
     assert "qwen-agentkit[monty]" in caught.value.hint
     await monty.aclose()
+
+
+async def test_what_holds_a_cell_is_reported_without_reading_the_disk_in_the_loop() -> None:
+    interpreter = Interpreter(isolation="monty")
+    try:
+        assert (await interpreter.run("1 + 1", 20)).value == "2"
+        assert interpreter.report is not None
+        assert interpreter.report.engine.startswith("Monty 1.")
+    finally:
+        await interpreter.aclose()
 
 
 def test_the_report_says_what_does_not_hold() -> None:

@@ -1,7 +1,6 @@
 """Sessions in gVisor, for real where it is installed."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,8 +16,9 @@ import trio
 from agentkit.errors import ToolError
 from agentkit.sandbox import Outcome, WorkerLimits
 from agentkit.sandbox._vm import VmInterpreter
+from tests.sandbox.hostile import IN_FILES, IN_PIPES
 
-gvisor = pytest.mark.skipif(shutil.which("runsc") is None, reason="runsc is not installed")
+gvisor = pytest.mark.usefixtures("gvisor")
 
 
 @pytest_asyncio.fixture
@@ -149,6 +149,46 @@ async def test_memory_is_limited_for_each_process_and_for_all_together() -> None
         )
         assert outcome.killed_by == "memory"
         assert (await vm.run("1 + 1", 20)).value == "2"
+    finally:
+        await vm.aclose()
+
+
+@gvisor
+@pytest.mark.parametrize("code", [IN_FILES, IN_PIPES], ids=["files", "pipes"])
+async def test_memory_that_no_process_holds_counts_and_does_not_stay(code: str) -> None:
+    vm = VmInterpreter(WorkerLimits(memory_bytes=256 << 20, file_bytes=8 << 20), backend="runsc")
+    try:
+        outcome = await vm.run(f"{code}\nimport time\ntime.sleep(60)", 30)
+        assert (outcome.killed_by, outcome.restarted) == ("memory", True)
+        assert (await vm.run("1 + 1", 20)).value == "2"
+    finally:
+        await vm.aclose()
+
+
+@gvisor
+async def test_too_many_files_end_the_cell() -> None:
+    vm = VmInterpreter(WorkerLimits(folder_files=500), backend="runsc")
+    try:
+        await vm.run("for n in range(400): open(str(n), 'w').close()", 20)
+        fill = "import os, time\nfor n in range(200): os.mkdir(f'/tmp/{n}')\ntime.sleep(60)"
+        assert (await vm.run(fill, 30)).killed_by == "disk"
+        assert (await vm.run("import os\nos.listdir(), os.listdir('/tmp')", 20)).value == "([], [])"
+    finally:
+        await vm.aclose()
+
+
+@gvisor
+async def test_what_a_cell_has_left_running_is_held_between_cells() -> None:
+    vm = VmInterpreter(WorkerLimits(memory_bytes=256 << 20), backend="runsc")
+    try:
+        forks = (
+            "import os, time\nfor _ in range(4):\n    if os.fork() == 0:\n        time.sleep(0.3)\n"
+            "        held = bytearray(b'x') * (150 << 20)\n        time.sleep(60)"
+        )
+        assert not (await vm.run(forks, 20)).killed_by
+        await anyio.sleep(2)  # nobody asks it anything meanwhile
+        outcome = await vm.run("1 + 1", 20)
+        assert (outcome.value, outcome.killed_by, outcome.restarted) == ("2", "", True)
     finally:
         await vm.aclose()
 
