@@ -147,15 +147,24 @@ def make_folder(folder: str) -> str:
 
 
 def usage(folder: str, most_files: int) -> tuple[int, int]:
-    """Return the bytes and the files below a folder; stops counting when there are too many."""
+    """Return the bytes and the files below a folder; stops counting when there are too many.
+
+    What is mounted below it, as inputs are, is not counted: it is nothing that the code has made.
+    """
     size = files = 0
     todo = [folder]
+    try:
+        device = os.lstat(folder).st_dev
+    except OSError:  # the code has removed it
+        return 0, 0
     while todo and files <= most_files:
         with contextlib.suppress(OSError), os.scandir(todo.pop()) as entries:  # gone, or unreadable
             for entry in entries:
                 files += 1
                 with contextlib.suppress(OSError):
                     seen = entry.stat(follow_symlinks=False)
+                    if seen.st_dev != device:
+                        continue
                     size += seen.st_blocks * 512
                     if stat.S_ISDIR(seen.st_mode):
                         todo.append(entry.path)

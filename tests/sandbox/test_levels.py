@@ -24,6 +24,7 @@ from agentkit.sandbox import (
 )
 from tests.sandbox.hostile import DAEMON
 from tests.sandbox.test_hostile_code import wait_ended
+from tests.sandbox.test_vm import gvisor
 
 
 @pytest_asyncio.fixture(params=LEVELS)
@@ -125,6 +126,52 @@ async def test_inputs_are_there_and_cannot_be_changed(held: Interpreter, tmp_pat
             outcome = await interpreter.run("open('inputs/data.csv', 'a').write('x')", 20)
             assert "Error" in outcome.error
         assert data.read_text(encoding="utf-8") == "a,b\n1,2\n"
+    finally:
+        await interpreter.aclose()
+
+
+async def test_what_sessions_import_is_compiled_when_a_level_is_tried(
+    nothing_known: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    code = tmp_path / "code"
+    shutil.copytree(_probe._CODE, code, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(_probe, "_CODE", code)
+    await probe(("process",))
+    names = {path.name.partition(".")[0] for path in (code / "__pycache__").iterdir()}
+    assert {"_janitor", "_worker", "_tool_stubs", "_confine"} <= names
+
+
+@pytest.fixture(name="many")
+def many_files(tmp_path: Path) -> Path:
+    """A folder that holds more than `FEW` allows."""
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for number in range(60):
+        (folder / str(number)).write_bytes(bytes(60_000))
+    return folder
+
+
+FEW = WorkerLimits(folder_files=50, folder_bytes=1 << 20)
+LOOK_AT_MANY = "import os, time\ntime.sleep(0.7)\nlen(os.listdir('inputs/many'))"
+
+
+async def test_inputs_do_not_count_as_what_the_code_has_made(held: Interpreter, many: Path) -> None:
+    interpreter = Interpreter(FEW, isolation=held._isolation, inputs=[many])
+    try:
+        outcome = await interpreter.run(LOOK_AT_MANY, 20)
+        assert (outcome.value, outcome.killed_by) == ("60", "")
+        full = "for n in range(80): open(f'{n}', 'w').close()\ntime.sleep(20)"
+        assert (await interpreter.run(full, 20)).killed_by == "disk"
+    finally:
+        await interpreter.aclose()
+
+
+@gvisor
+async def test_inputs_of_a_container_do_not_count_as_what_the_code_has_made(many: Path) -> None:
+    interpreter = Interpreter(FEW, isolation="vm", inputs=[many])
+    try:
+        outcome = await interpreter.run(LOOK_AT_MANY, 20)
+        assert (outcome.value, outcome.killed_by) == ("60", "")
     finally:
         await interpreter.aclose()
 
