@@ -15,8 +15,10 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 agent: setup
 	@$(BIN)/agentkit run "$(TASK)"
 
+# Files of tests side by side. Their folders have short names: a path of a socket is no longer than 107 bytes.
+WORKERS ?= 2
 test: setup weights
-	$(BIN)/pytest
+	@folder=$$(mktemp -d /tmp/agentkit-XXXX) && $(BIN)/pytest -n $(WORKERS) --dist loadfile --basetemp $$folder/t && rm -rf $$folder
 
 test-sglang: setup
 	@test -d "$(SGLANG_MODEL)" || { echo "make: no folder SGLANG_MODEL=$(SGLANG_MODEL): say where the scripted model is." >&2; exit 2; }

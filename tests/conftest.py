@@ -5,6 +5,7 @@ import functools
 import gc
 import inspect
 import os
+import re
 import tempfile
 import threading
 import time
@@ -165,8 +166,27 @@ def _held() -> set[str]:
             files.add(f"file {entry.name}: {entry.readlink()}")
         except OSError:
             continue  # the folder's own descriptor
-    shared = {f"shared memory {path.name}" for path in Path("/dev/shm").glob("*")}
-    return threads | files | shared | _children()
+    shared = {path.name for path in Path("/dev/shm").glob("*")}
+    mine = {f"shared memory {name}" for name in shared if not _is_of_another(name)}
+    return threads | files | mine | _children()
+
+
+def _is_of_another(name: str) -> bool:
+    """Tell whether a name tells a process that runs, and that tests beside ours have started."""
+    beside = "PYTEST_XDIST_WORKER" in os.environ
+    return beside and any(_is_stranger(int(number)) for number in re.findall(r"\d{1,9}", name))
+
+
+def _is_stranger(pid: int) -> bool:
+    ancestors: list[int] = []
+    while pid > 1 and pid not in ancestors:
+        ancestors.append(pid)
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+        except OSError:
+            return False
+        pid = int(stat.rsplit(")", 1)[1].split()[1])
+    return bool(ancestors) and os.getpid() not in ancestors
 
 
 def _children() -> set[str]:

@@ -4,7 +4,6 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 FOLDER = "/sandbox"
 """Where the session works, in there."""
@@ -87,15 +86,20 @@ def _shown(path: str) -> list[str]:
 
 def _parents(paths: Sequence[str]) -> list[str]:
     """Return the folders above paths, outermost first, but the root."""
-    found = {str(parent) for path in paths for parent in Path(path).parents}
+    found = {folder for path in paths for folder in _above(path)}
     return sorted(found - {"/"}, key=lambda path: (path.count("/"), path))
+
+
+def _above(path: str) -> list[str]:
+    """Return the folders above an absolute path, outermost first; without pathlib's millisecond."""
+    parts = path.split("/")
+    return ["/".join(parts[:count]) or "/" for count in range(1, len(parts))]
 
 
 def _outermost(paths: Sequence[str]) -> list[str]:
     """Leave out what lies in another one, and what bubblewrap makes by itself."""
     kept: list[str] = []
     for path in sorted(set(paths), key=lambda path: (path.count("/"), path)):
-        parents = {str(parent) for parent in Path(path).parents}
-        if not parents & set(kept) and not path.startswith(("/proc", "/dev")):
+        if set(kept).isdisjoint(_above(path)) and not path.startswith(("/proc", "/dev")):
             kept.append(path)
     return kept

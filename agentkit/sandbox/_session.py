@@ -1,6 +1,7 @@
 """A Python session in a child process: its variables live until it is closed, or killed."""
 
 import os
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -32,6 +33,9 @@ CLOSED_SECONDS = 2.0
 
 DRAIN_BYTES = 1 << 20
 """Read after a cell has ended: more than a pipe holds, less than a runaway thread writes."""
+
+SETTLED_NS = 100_000_000
+"""Age of a folder's last change that is sure to be told from the next one."""
 
 VALUE_CHARS = 8_400
 """Longest value or error that is believed; the worker shortens its own to less."""
@@ -75,6 +79,7 @@ class Session:
         self._cells = 0
         self._closed = False
         self._files: Listing = {}
+        self._changed = 0
 
     async def run(self, code: str, seconds: float, tools: HostTools | None = None) -> Outcome:
         """Run a cell for at most `seconds`; cells of several tasks run one after the other.
@@ -162,7 +167,14 @@ class Session:
         return self._child
 
     async def _look_for_files(self, child: Child) -> tuple[MadeFile, ...]:
+        # A folder that held no file, and that nothing has come into, need not be read.
+        changed = os.fstat(child.folder).st_ctime_ns
+        if not self._files and changed == self._changed:
+            return ()
         before, self._files = self._files, await to_thread.run_sync(list_files, child.folder)
+        # The kernel's clock is coarse: what comes right after might not show.
+        is_past = time.time_ns() - changed > SETTLED_NS
+        self._changed = changed if is_past else 0
         return made_since(before, self._files)
 
     async def _end_if_dead(self) -> bool:
@@ -176,7 +188,7 @@ class Session:
         if self._child is not None:
             await self._child.end()
             self._child = None
-            self._files = {}
+            self._files, self._changed = {}, 0
 
     async def _settle(self, child: Child, cell: "_Cell") -> str:
         """Leave no cell running: interrupt it, or end its session and say why."""
