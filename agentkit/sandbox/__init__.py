@@ -7,6 +7,7 @@ is found out by trying to break it; nothing is run below the minimum.
 """
 
 from agentkit.sandbox._artifacts import MadeFile
+from agentkit.sandbox._inputs import input_name
 from agentkit.sandbox._interpreter import Interpreter
 from agentkit.sandbox._levels import LEVELS, Isolation, Level
 from agentkit.sandbox._probe import Findings, probe
@@ -29,5 +30,6 @@ __all__ = [
     "Spares",
     "WorkerLimits",
     "functions_of",
+    "input_name",
     "probe",
 ]

@@ -100,6 +100,6 @@ def _outermost(paths: Sequence[str]) -> list[str]:
     """Leave out what lies in another one, and what bubblewrap makes by itself."""
     kept: list[str] = []
     for path in sorted(set(paths), key=lambda path: (path.count("/"), path)):
-        if set(kept).isdisjoint(_above(path)) and not path.startswith(("/proc", "/dev")):
+        if set(kept).isdisjoint(_above(path)) and path.split("/")[1] not in {"proc", "dev"}:
             kept.append(path)
     return kept

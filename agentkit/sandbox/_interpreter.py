@@ -10,6 +10,7 @@ import anyio
 from anyio import to_thread
 
 from agentkit.errors import ConfigurationError, SandboxUnavailableError, ToolError
+from agentkit.sandbox._inputs import name_inputs
 from agentkit.sandbox._kernel import landlock_version
 from agentkit.sandbox._levels import LEVELS, Isolation, Level, report_of
 from agentkit.sandbox._probe import choose_level
@@ -42,7 +43,8 @@ class Interpreter:
         limits: what the code may use.
         isolation: a level, or "auto" for the strongest that holds on this machine.
         minimum: weakest level that "auto" may come to; below it nothing is run.
-        inputs: files and folders that the code finds, read-only, in `inputs/` under their names.
+        inputs: files and folders that the code finds in `inputs/` under their names, 100 at most.
+            From level "confined" on they cannot be changed.
         network: whether the code may reach the network.
         spares: where started sessions are to be had.
     """
@@ -112,7 +114,11 @@ class Interpreter:
             if self._closed:
                 raise ToolError("The code interpreter is closed.")
             if self._session is None:
-                self._session = await self._start()
+                session = await self._start()
+                if self._closed:  # meanwhile
+                    await session.aclose()
+                    raise ToolError("The code interpreter is closed.")
+                self._session = session
             return self._session
 
     async def _start(self) -> "Session | VmInterpreter | MontyInterpreter":
@@ -186,22 +192,3 @@ async def _settle(
         bubblewrap=bubblewrap if level == "namespaced" else "",
     )
     return setup, report_of(level, landlock=landlock_version(), network=network)
-
-
-def name_inputs(paths: Sequence[str | Path]) -> dict[str, str]:
-    """Return absolute paths by the name that the code finds them at; looks at the disk.
-
-    Raises:
-        ConfigurationError: two have one name, or one does not exist.
-    """
-    found: dict[str, str] = {}
-    for path in paths:
-        real = Path(path).resolve()
-        if not real.exists():
-            raise ConfigurationError(
-                f"The input {str(path)!r} of the code interpreter is not there."
-            )
-        if real.name in found:
-            raise ConfigurationError(f"Two inputs of the code interpreter are named {real.name!r}.")
-        found[real.name] = str(real)
-    return found

@@ -1,8 +1,8 @@
 """Starts one worker, watches what it uses, and leaves nothing of it behind.
 
-Runs as a program of its own between host and worker (`START`, by path, since that process
-knows no package), so that the whole tree below it ends when the host asks, dies or is killed. On Linux it adopts the
-orphans of the tree, so that a daemon with a session of its own is found as well.
+Runs as a program of its own between host and worker (`START`, by path, since that process knows
+no package), so that the whole tree below it ends when the host asks, dies or is killed. On Linux
+it adopts the orphans of the tree, so that a daemon with a session of its own is found as well.
 
 The host writes single letters to the `life` socket: `B`/`E` when a cell begins or ends, `I` to
 interrupt it, `K` to end everything. The janitor writes two lines of JSON: `{"pid", "folder"}`
@@ -11,7 +11,7 @@ when the worker is there, with a descriptor of that folder, and `{"exit", "by"}`
 Inside a namespace of its own it is process 1: the kernel ends everything there with it, and lets
 nothing there stop or kill it.
 """
-# ruff: noqa: PTH100, PTH101, PTH102, PTH114, PTH118, PTH120, PTH123, PTH208, PTH211 - pathlib would double the start
+# ruff: noqa: PTH101, PTH102, PTH114, PTH118, PTH123, PTH208, PTH211 - pathlib would double the start
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ import time
 
 TYPE_CHECKING = False  # the module that defines it would cost a start 3 ms
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from typing import Any
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -146,25 +147,24 @@ def make_folder(folder: str) -> str:
     return folder
 
 
-def usage(folder: str, most_files: int) -> tuple[int, int]:
+def usage(folder: str, most_files: int, mounted: Collection[str] = ()) -> tuple[int, int]:
     """Return the bytes and the files below a folder; stops counting when there are too many.
 
-    What is mounted below it, as inputs are, is not counted: it is nothing that the code has made.
+    Args:
+        folder: where the code works.
+        most_files: more need not be counted.
+        mounted: paths below it that are not counted, as of inputs: the code has not made them.
     """
     size = files = 0
     todo = [folder]
-    try:
-        device = os.lstat(folder).st_dev
-    except OSError:  # the code has removed it
-        return 0, 0
     while todo and files <= most_files:
         with contextlib.suppress(OSError), os.scandir(todo.pop()) as entries:  # gone, or unreadable
             for entry in entries:
+                if entry.path in mounted:
+                    continue
                 files += 1
                 with contextlib.suppress(OSError):
                     seen = entry.stat(follow_symlinks=False)
-                    if seen.st_dev != device:
-                        continue
                     size += seen.st_blocks * 512
                     if stat.S_ISDIR(seen.st_mode):
                         todo.append(entry.path)
@@ -242,7 +242,12 @@ class Janitor:
         if self._worker == 0:
             _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
             signal.set_wakeup_fd(-1)
-            _work(self._config, folder)
+            try:
+                _work(self._config, folder)
+            except BaseException as error:  # nothing of the janitor's is done by its copy
+                os.write(self._config["stderr"], f"{type(error).__name__}: {error}".encode())
+            finally:
+                os._exit(1)
         for name in ("control", "stdout", "stderr"):
             os.close(self._config[name])
         return wake
@@ -294,7 +299,7 @@ class Janitor:
         if now - self._counted < COUNT_SECONDS:
             return False
         most_bytes, most_files = self._config["folder_bytes"], self._config["folder_files"]
-        size, files = usage(self._folder, most_files)
+        size, files = usage(self._folder, most_files, self._config["mounted"])
         self._counted = time.monotonic()
         return size > most_bytes or files > most_files
 
@@ -330,7 +335,7 @@ def _work(config: dict[str, Any], folder: str) -> None:
         __import__("_confine")
     import _worker
 
-    sys.path.remove(os.path.dirname(os.path.abspath(__file__)))
+    sys.path.remove(sys.argv[1])
     _worker.run(config, folder)
 
 

@@ -155,8 +155,9 @@ async def why_not(level: Level, bubblewrap: str) -> str:
 
 def _compile() -> None:
     """Compile what a session imports: inside, where nothing can be kept, each start would."""
-    with suppress(OSError):  # installed where we must not write: starts take longer
-        compile_dir(_CODE, maxlevels=0, quiet=2)
+    if not sys.dont_write_bytecode:
+        with suppress(OSError):  # installed where we must not write: starts take longer
+            compile_dir(_CODE, maxlevels=0, quiet=2)
 
 
 def _is_known(level: Level) -> bool:

@@ -1,7 +1,6 @@
 """A Python session in a child process: its variables live until it is closed, or killed."""
 
 import os
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -34,8 +33,7 @@ CLOSED_SECONDS = 2.0
 DRAIN_BYTES = 1 << 20
 """Read after a cell has ended: more than a pipe holds, less than a runaway thread writes."""
 
-SETTLED_NS = 100_000_000
-"""Age of a folder's last change that is sure to be told from the next one."""
+_CLOSED = "The code interpreter is closed."
 
 VALUE_CHARS = 8_400
 """Longest value or error that is believed; the worker shortens its own to less."""
@@ -79,7 +77,6 @@ class Session:
         self._cells = 0
         self._closed = False
         self._files: Listing = {}
-        self._changed = 0
 
     async def run(self, code: str, seconds: float, tools: HostTools | None = None) -> Outcome:
         """Run a cell for at most `seconds`; cells of several tasks run one after the other.
@@ -156,7 +153,7 @@ class Session:
 
     async def _open(self) -> Child:
         if self._closed:
-            raise ToolError("The code interpreter is closed.")
+            raise ToolError(_CLOSED)
         if self._child is None:
             self._child = Child(self.setup)  # reachable before it starts: a cancel may come
             try:
@@ -164,31 +161,27 @@ class Session:
             except BaseException:
                 await self._end()
                 raise
+            if self._closed:  # which had nobody to tell of it yet
+                await self._end()
+                raise ToolError(_CLOSED)
         return self._child
 
     async def _look_for_files(self, child: Child) -> tuple[MadeFile, ...]:
-        # A folder that held no file, and that nothing has come into, need not be read.
-        changed = os.fstat(child.folder).st_ctime_ns
-        if not self._files and changed == self._changed:
-            return ()
         before, self._files = self._files, await to_thread.run_sync(list_files, child.folder)
-        # The kernel's clock is coarse: what comes right after might not show.
-        is_past = time.time_ns() - changed > SETTLED_NS
-        self._changed = changed if is_past else 0
         return made_since(before, self._files)
 
     async def _end_if_dead(self) -> bool:
-        """Clear up a session that died between two cells; whether there was one."""
+        """Clear up a session that died between two cells; whether a cell has been run in it."""
         if self._child is None or not self._child.look():
             return False
         await self._end()
-        return True
+        return self._cells > 0
 
     async def _end(self) -> None:
         if self._child is not None:
             await self._child.end()
             self._child = None
-            self._files, self._changed = {}, 0
+            self._files = {}
 
     async def _settle(self, child: Child, cell: "_Cell") -> str:
         """Leave no cell running: interrupt it, or end its session and say why."""

@@ -22,7 +22,7 @@ from agentkit.sandbox._seatbelt import profile
 if TYPE_CHECKING:
     from agentkit.messages import JsonObject
 
-_FOLDER = Path(__file__).parent
+_FOLDER = Path(__file__).resolve().parent
 _KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "TZ")
 _USERS = range(0x7000_0000, 0x7FFF_0000)
 """Users that no machine has: each session of a host that is root gets one of them."""
@@ -34,13 +34,13 @@ class WorkerLimits:
 
     Attributes:
         memory_bytes: address space of each process (RLIMIT_AS), and resident memory of all of
-            them together, looked at ten times a second.
+            them together, looked at ten times a second in a cell, else each second.
         file_bytes: size of each file (RLIMIT_FSIZE).
         folder_bytes: of all files together; held by the file system in a namespace, else counted
             twice a second.
         folder_files: of all files and folders together; counted twice a second.
         open_files: of each process (RLIMIT_NOFILE).
-        processes: below the janitor, looked at ten times a second.
+        processes: below the janitor, looked at as memory is.
         output_bytes: printed by one cell.
         kept_bytes: of that, handed on; head and tail are kept.
     """
@@ -113,6 +113,7 @@ def start_command(setup: Setup, theirs: Sequence[int]) -> list[str]:
         "folder_files": limits.folder_files,
         "rlimits": rlimits,
         "inputs": inputs,
+        "mounted": [f"{FOLDER}/inputs/{name}" for name in setup.inputs] if inside else [],
         "uid": uid,
         "confine": None,
     }

@@ -253,7 +253,9 @@ class Supervisor:
             return ""
         self._counted = time.monotonic()
         most = self._config["files"]
-        found = sum(usage(folder, most)[1] for folder in (self._config["folder"], "/tmp"))  # noqa: S108 - its own
+        inputs = (f"{self._config['folder']}/inputs",)  # root's, and read-only
+        folders = (self._config["folder"], "/tmp")  # noqa: S108 - its own
+        found = sum(usage(folder, most, inputs)[1] for folder in folders)
         return "disk" if found > most else ""
 
     def _interrupt(self, reason: str) -> None:

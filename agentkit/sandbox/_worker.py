@@ -1,7 +1,7 @@
 """Runs cells inside the child process: read a frame, run the code, answer with a frame.
 
-Lives in the process that runs model-written code, so it imports nothing of agentkit and keeps
-its own references to what a cell could replace. A frame is a 4-byte big-endian length and that
+Lives in the process that runs model-written code, so it imports nothing of agentkit, and puts
+back after each cell what a cell replaces by accident; on purpose it can only end itself. A frame is a 4-byte big-endian length and that
 many bytes of JSON: `{"id", "code"}` in, `{"id", "value", "name", "error"}` out. Between them,
 frames of calls go both ways if the cell may call tools: see `_tool_stubs.py`. `{"warm"}` loads
 modules before anybody waits for them.
@@ -43,6 +43,8 @@ MOST_PLOTS = 10
 """Figures of one cell that are saved."""
 
 _ONLY_AST = 0x400  # `ast.PyCF_ONLY_AST`: the module `ast` would cost a start 2 ms
+
+_PATHS = tuple(sys.path)  # of the standard library alone, and of this file
 
 _PLACE = ("lineno", "col_offset", "end_lineno", "end_col_offset")
 
@@ -206,8 +208,7 @@ def shorten(text: str) -> str:
 def explain(error: BaseException, filename: str) -> str:
     """Return the traceback of a cell, without the frames of the worker and of libraries."""
     try:
-        import traceback
-
+        traceback = _load_own("traceback")
         story = traceback.TracebackException.from_exception(error, limit=-50)
         stack = [frame for frame in story.stack if frame.filename.startswith("<cell ")]
         story.stack = traceback.StackSummary.from_list(_few(stack))
@@ -225,7 +226,16 @@ def explain(error: BaseException, filename: str) -> str:
 def _load_explanations() -> None:
     """Load what `explain` needs after the first answer, when nobody waits for it any more."""
     with contextlib.suppress(BaseException):  # a cell has left no memory: it is tried again
-        __import__("traceback")
+        _load_own("traceback")
+
+
+def _load_own(name: str) -> Any:
+    """Load a module of the standard library, whatever lies in the folder under that name."""
+    paths, sys.path = sys.path, [*_PATHS]
+    try:
+        return __import__(name)
+    finally:
+        sys.path = paths
 
 
 def _few(stack: list[FrameSummary]) -> list[FrameSummary]:

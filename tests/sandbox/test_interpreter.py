@@ -3,6 +3,8 @@
 import os
 import resource
 import socket
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -12,6 +14,7 @@ import anyio
 import pytest
 import trio
 
+import agentkit
 from agentkit.errors import ToolError
 from agentkit.sandbox import Interpreter
 from tests.sandbox.conftest import plain
@@ -228,6 +231,45 @@ async def test_closing_twice_or_unopened_is_harmless_and_final(place: Path) -> N
     await interpreter.aclose()
     with pytest.raises(ToolError, match="closed"):
         await interpreter.run("1", 20)
+
+
+@pytest.mark.parametrize("after", [0.0, 0.001, 0.01, 0.04])
+async def test_closing_while_it_starts_ends_it(place: Path, after: float) -> None:
+    interpreter = Interpreter()
+    ends: list[str] = []
+
+    async def run() -> None:
+        try:
+            ends.append((await interpreter.run("import time\ntime.sleep(50)", 60)).killed_by)
+        except ToolError as error:
+            ends.append(str(error))
+
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(run)
+            await anyio.sleep(after)
+            await interpreter.aclose()
+    assert ends in (["host"], ["The code interpreter is closed."])
+
+
+def test_it_runs_for_who_has_found_agentkit_by_a_crooked_path(place: Path) -> None:
+    root = Path(agentkit.__file__).parents[1]
+    code = """if 1:
+        import sys
+        sys.path.insert(0, sys.argv[1])
+        import anyio
+        from agentkit.sandbox import Interpreter
+        async def main():
+            interpreter = Interpreter(minimum="process")
+            print((await interpreter.run("6 * 7", 20)).value)
+            await interpreter.aclose()
+        anyio.run(main)
+    """
+    crooked = root / "tests" / ".."
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(crooked)], capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("42\n", "")
 
 
 async def test_a_session_that_cannot_start_says_what_to_check(

@@ -136,6 +136,7 @@ async def test_what_sessions_import_is_compiled_when_a_level_is_tried(
     code = tmp_path / "code"
     shutil.copytree(_probe._CODE, code, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(_probe, "_CODE", code)
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
     await probe(("process",))
     names = {path.name.partition(".")[0] for path in (code / "__pycache__").iterdir()}
     assert {"_janitor", "_worker", "_tool_stubs", "_confine"} <= names

@@ -173,3 +173,13 @@ async def test_what_code_finds_in_files_is_untrusted_and_the_model_knows_their_n
             await run(tool, "open('sales.csv')")
     finally:
         await tool.aclose()
+
+
+async def test_inputs_that_are_not_there_are_named(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    missing = tmp_path_factory.mktemp("given") / "sales.csv"
+    tool = CodeInterpreter(inputs=[missing]).for_run()
+    with pytest.raises(ToolError, match=r"is not set up\. The input .*sales\.csv' of .* not there"):
+        await run(tool, "1")
+    await tool.aclose()

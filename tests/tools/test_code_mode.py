@@ -11,7 +11,7 @@ import pytest
 
 from agentkit import Agent, Limits, Policy, Result, tool
 from agentkit.errors import ConfigurationError
-from agentkit.events import CallFinished, CallStarted, Event
+from agentkit.events import CallFinished, CallProgressed, CallStarted, Event
 from agentkit.messages import ApprovalRequest, Decision, ToolResult
 from agentkit.testing import ScriptedModel, call
 from agentkit.toolkit import Registry, ask_first
@@ -231,12 +231,15 @@ async def test_code_with_files_goes_on_and_what_changes_something_waits_for_a_pe
 
 
 @pytest.mark.parametrize(
-    ("names", "can"), [("all", True), ("clock, stock", True), ("clock", False)]
+    ("names", "can"), [("All", True), ("clock, stock", True), ("clock,stok", False)]
 )
 async def test_the_environment_says_which_tools_code_may_call(
     monkeypatch: pytest.MonkeyPatch, names: str, can: bool
 ) -> None:
     monkeypatch.setenv("AGENTKIT_CODE_TOOLS", names)
-    _, _, read = await run("stock('fig')['count']", stock, *CLOCK, interpreter=CodeInterpreter())
+    interpreter = CodeInterpreter()
+    _, events, read = await run("stock('fig')['count']", stock, *CLOCK, interpreter=interpreter)
     assert (read == ["3"]) is can
+    told = [str(event) for event in events if isinstance(event, CallProgressed)]
+    assert any("not there: stok" in text for text in told) is ("stok" in names)
     assert ("NameError" in read[0]) is not can

@@ -52,7 +52,5 @@ def read_tools(environ: Mapping[str, str]) -> bool | tuple[str, ...]:
     >>> read_tools({"AGENTKIT_CODE_TOOLS": "fetch, clock"}), read_tools({})
     (('fetch', 'clock'), ())
     """
-    names = environ.get(TOOLS_VARIABLE, "")
-    if names.strip() == "all":
-        return True
-    return tuple(filter(None, map(str.strip, names.split(","))))
+    names = [name.strip() for name in environ.get(TOOLS_VARIABLE, "").split(",")]
+    return "all" in map(str.lower, names) or tuple(filter(None, names))

@@ -21,6 +21,7 @@ from agentkit.sandbox import (
     Spares,
     WorkerLimits,
     functions_of,
+    input_name,
 )
 from agentkit.toolkit import harmless
 from agentkit_tools._code_settings import read_inputs, read_isolation, read_tools
@@ -105,7 +106,7 @@ class CodeInterpreter:
     def spec(self) -> ToolSpec:
         """What the model is told."""
         functions = "".join(f"\n{one.signature}" for one in functions_of(self._others))
-        more = self.tool_seconds if self._callable() else 0
+        more = self.tool_seconds if self._others else 0
         return ToolSpec(
             name=_NAME,
             description="Run Python code: arithmetic, dates, units, counting, text, tables. "
@@ -137,7 +138,7 @@ class CodeInterpreter:
         return read_tools(os.environ) if self.tools is None else self.tools
 
     def _files(self) -> str:
-        names = [f"inputs/{Path(path).name}" for path in self.given()]
+        names = [f"inputs/{input_name(path)}" for path in self.given()]
         if not names:
             return "there are no files"
         more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
@@ -162,6 +163,12 @@ class CodeInterpreter:
         if isinstance(names, bool):
             return others if names else ()
         return tuple(spec for spec in others if spec.name in names)
+
+    def absent_from(self, others: tuple[ToolSpec, ...]) -> tuple[str, ...]:
+        """Return the names of tools that code may call and that are none of those."""
+        names = self._callable()
+        there = {spec.name for spec in others}
+        return () if isinstance(names, bool) else tuple(sorted(set(names) - there))
 
     def validate(self, arguments: JsonObject) -> JsonObject:
         """Return the code, without the fences that models like to put around it.
@@ -236,14 +243,15 @@ class _RunInterpreter:
         """
         if self._closed:
             raise ToolError("The code interpreter is closed.")
-        if self._interpreter is None:
-            try:
+        seconds, tools = self._settings.seconds, self._tools()
+        try:
+            if self._interpreter is None:
                 self._interpreter = self._settings.interpreter()
-            except ConfigurationError as error:
-                raise ToolError(f"The code interpreter is not set up. {error}") from error
-        interpreter, seconds, tools = self._interpreter, self._settings.seconds, self._tools()
-        outcome = await interpreter.run(arguments["code"], seconds, tools)
-        _tell(interpreter.report)
+            interpreter = self._interpreter
+            outcome = await interpreter.run(arguments["code"], seconds, tools)
+        except ConfigurationError as error:
+            raise ToolError(f"The code interpreter is not set up. {error}") from error
+        self._tell(interpreter.report)
         kept = await _keep(interpreter, outcome.files)
         tool_seconds = tools.seconds if tools else 0.0
         return report(outcome, seconds, tool_seconds, inputs=bool(self._settings.given())) + kept
@@ -255,20 +263,22 @@ class _RunInterpreter:
             return None
         return HostTools(specs=specs, call=call.call_tool, seconds=self._settings.tool_seconds)
 
+    def _tell(self, held: SandboxReport | None) -> None:
+        """Say in the record of the run what the code could do; the model need not know."""
+        call = current_call()
+        if call is None or held is None:
+            return
+        engine = f" ({held.engine})" if held.engine else ""
+        gaps = "; ".join(held.not_enforced) or "nothing known"
+        absent = ", ".join(self._settings.absent_from(call.tools))
+        more = f"; tools that code may call and that are not there: {absent}" if absent else ""
+        call.report(0.0, None, f"isolation: {held.level}{engine}; not held: {gaps}{more}")
+
     async def aclose(self) -> None:
         """End the process and everything it started."""
         self._closed = True
         if self._interpreter is not None:
             await self._interpreter.aclose()
-
-
-def _tell(held: SandboxReport | None) -> None:
-    """Say in the record of the run what held the code, and what did not; the model need not know."""
-    call = current_call()
-    if call is not None and held is not None:
-        engine = f" ({held.engine})" if held.engine else ""
-        gaps = "; ".join(held.not_enforced) or "nothing known"
-        call.report(0.0, None, f"isolation: {held.level}{engine}; not held: {gaps}")
 
 
 async def _keep(interpreter: Interpreter, files: Sequence[MadeFile]) -> str:
