@@ -74,7 +74,7 @@ class CodeInterpreter:
             where not given.
         minimum: weakest level that "auto" may come to; the environment's `AGENTKIT_CODE_MINIMUM`,
             else "confined", where not given.
-        inputs: files and folders that the code finds, read-only, in `inputs/`; those of the
+        inputs: files and folders that the code finds in `inputs/`, see `Interpreter`; those of the
             environment's `AGENTKIT_CODE_INPUTS` where not given. Anybody may have written what is
             in them: results are untrusted content.
         network: whether the code may reach the network; results are untrusted then, too.
