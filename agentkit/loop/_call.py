@@ -14,6 +14,7 @@ from agentkit.errors import (
 )
 from agentkit.events import CallFinished, CallProgressed, CallStarted
 from agentkit.loop._state import CURRENT_RUN, RunState, pointed
+from agentkit.loop._taint import READER
 from agentkit.messages import JsonObject, ToolCall, ToolResult
 from agentkit.protocols import CURRENT_CALL, CallContext, Tool
 from agentkit.resilience import abandoned, retrying, run_apart
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from agentkit.loop._nested import NestedCalls
 
 _MOST_ABANDONED = 20  # of one tool; more, and it hangs each time
-READER = "read_result"
 _POINTER_CHARS = 200
 _WHOLE_CHARS = 1_000_000  # of a result that a tool reads instead of the model
 _UNKNOWN = "What it has done by then is unknown: find that out before you repeat it."
@@ -62,10 +62,10 @@ async def run_call(state: RunState, item: Ready, nested: "NestedCalls | None" = 
             text = f"{text.rstrip('.')}. {_UNKNOWN}"
     except AgentkitError as error:
         text, ok = str(error), False
-    source = state.source_of(spec, item.given)
+    source = state.source_of(spec, item.given) or (nested.source if nested is not None else "")
     most = state.policy.limits.result_chars
     shelved = len(text) > most and call.name != READER and not within
-    if shelved and (handle := await state.keep_whole(text, source)):
+    if shelved and (handle := await state.keep_whole(text, source, finds=spec.untrusted)):
         text = pointed(capped(text, most - _POINTER_CHARS), handle)
     seconds = anyio.current_time() - began
     result = finish_call(state, call, text, ok=ok, seconds=seconds, source=source)

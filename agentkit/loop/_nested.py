@@ -24,9 +24,13 @@ class NestedCalls:
 
     Each goes the way of a call of the model, as `CallContext.call_tool` promises. Its events name
     the outer call; the transcript does not have it.
+
+    Attributes:
+        source: of the first untrusted result; what the outer call gives may repeat it.
     """
 
     def __init__(self, state: RunState, outer: ToolCall, prepare: Prepare) -> None:
+        self.source = ""
         self._state = state
         self._outer = outer
         self._prepare = prepare
@@ -72,6 +76,9 @@ class NestedCalls:
             raise
         finally:
             del state.within[call.id]
+        if result.source:
+            self.source = self.source or result.source
+            state.note_held(outer.name, result.source)
         if not result.ok:
             raise ToolError(result.text)
         return result.text

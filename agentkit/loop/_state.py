@@ -14,7 +14,7 @@ from agentkit.loop._context import Context
 from agentkit.loop._guard import Guard
 from agentkit.loop._paused import PausedRun
 from agentkit.loop._result import Result
-from agentkit.loop._taint import Taint, source_of
+from agentkit.loop._taint import READER, Kept, Taint, is_own, source_of
 from agentkit.messages import (
     ApprovalRequest,
     Decision,
@@ -91,7 +91,8 @@ class Successor:
 class RunState:
     """Everything the steps of a run share. Only the run's own task changes it, and its calls.
 
-    `within` has, for each call under way that a tool has made, the id of that tool's own call.
+    `within` has, for each call under way that a tool has made, the id of that tool's own call;
+    `holds`, for each tool of this run alone that others have given untrusted content, its source.
     """
 
     run_id: str
@@ -128,6 +129,7 @@ class RunState:
     waiting: tuple[ApprovalRequest, ...] = ()
     asking: anyio.Lock = field(default_factory=anyio.Lock)
     within: dict[str, str] = field(default_factory=dict[str, str])
+    holds: dict[str, str] = field(default_factory=dict[str, str])
     source: str = ""
     found: list[tuple[PlanStep, ToolResult]] = field(
         default_factory=list[tuple[PlanStep, ToolResult]]
@@ -148,11 +150,11 @@ class RunState:
         self.list_deferred()
         if self.parent is not None:
             self.taint = self.parent.taint
-        else:
-            self.taint.recall((*self.transcript, *self.finished.values()))
         for entry in self.transcript:
             if isinstance(entry, ToolResult) and (found := _POINTER.search(entry.text)):
-                self.taint.kept.setdefault(found[1], entry.source)
+                self.taint.kept.setdefault(found[1], Kept(entry.source, is_own(entry)))
+        if self.parent is None:
+            self.taint.recall((*self.transcript, *self.finished.values()))
 
     def list_deferred(self) -> None:
         """Begin a catalogue of the tools that the registry does not show."""
@@ -195,11 +197,14 @@ class RunState:
 
     def source_of(self, spec: ToolSpec, arguments: JsonObject) -> str:
         """Return where the result of a call is from, "" for what is not untrusted."""
-        if self.shelf is None or spec.name != self.shelf.tool.spec.name:
-            return source_of(spec, arguments)
-        # Nobody may know any more whose result it is: of another process, or summed up since.
-        unknown = spec.name if self.taint.sources else ""
-        return self.taint.kept.get(str(arguments.get("handle")), unknown)
+        if self.shelf is not None and spec.name == READER:
+            return self.taint.kept_at(arguments).source
+        return source_of(spec, arguments) or self.holds.get(spec.name, "")
+
+    def note_held(self, name: str, source: str) -> None:
+        """Take note that a tool was given untrusted content, which its variables may hold."""
+        if name in self._open:
+            self.holds.setdefault(name, source)
 
     @property
     def is_attended(self) -> bool:
@@ -208,10 +213,10 @@ class RunState:
 
     def take_in(self, spec: ToolSpec, arguments: JsonObject, result: ToolResult) -> None:
         """Take note of what a call has brought into the run."""
-        if not self.taint.counts(spec, result.source):
-            return
-        opened = spec.effect == "pure" and spec.open_world is True
-        if self.taint.take_in(result, arguments, opened=opened):
+        if self.taint.finds(spec, arguments):
+            opened = spec.effect == "pure" and spec.open_world is True
+            self.taint.find(result.text, arguments, opened=opened)
+        if self.taint.add(result.source):
             self.tell_taint(result.source)
 
     def tell_taint(self, source: str) -> None:
@@ -221,8 +226,14 @@ class RunState:
             run.emit(RunTainted(step=run.steps, source=source))
             run = run.parent
 
-    async def keep_whole(self, text: str, source: str = "") -> str:
-        """Keep a result whole where the model can read on in it, and return its handle, if any."""
+    async def keep_whole(self, text: str, source: str = "", *, finds: bool = False) -> str:
+        """Keep a result whole where the model can read on in it, and return its handle, if any.
+
+        Args:
+            text: of the result.
+            source: where it is from, if it is untrusted.
+            finds: addresses in it count as found, also where the model has not read that far.
+        """
         if self.shelf is None:
             return ""
         if found := _POINTER.search(text):  # it is kept already
@@ -233,7 +244,7 @@ class RunState:
             self.notice(f"A long result could not be kept: {error}.")
             return ""
         self.shelf_is_used = True
-        self.taint.kept[handle] = source
+        self.taint.kept[handle] = Kept(source, finds)
         return handle
 
     def raise_if_waiting(self) -> None:

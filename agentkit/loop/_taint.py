@@ -29,11 +29,22 @@ STANDING = (
 )
 """What the model is told once, where it has a tool whose results are untrusted."""
 
+READER = "read_result"
+"""The tool that reads on in what was kept whole."""
+
 _SHOWN_CHARS = 120
 
 
 def _make_mark() -> str:
     return "".join(secrets.choice(MARK_LETTERS) for _ in range(5))
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Of a result that was kept whole: where it is from, and whether its addresses are finds."""
+
+    source: str = ""
+    finds: bool = False
 
 
 @dataclass(slots=True)
@@ -45,14 +56,14 @@ class Taint:
         sources: of untrusted content, in the order in which they were read.
         said: what people have said, and standing instructions.
         seen: the addresses that results have named.
-        kept: of results that were kept whole, by their handle: where they are from.
+        kept: results that were kept whole, by their handle.
     """
 
     mark: str = field(default_factory=_make_mark)
     sources: list[str] = field(default_factory=list[str])
     said: list[str] = field(default_factory=list[str])
     seen: set[str] = field(default_factory=set[str])
-    kept: dict[str, str] = field(default_factory=dict[str, str])
+    kept: dict[str, Kept] = field(default_factory=dict[str, Kept])
 
     def recall(self, messages: Iterable[Message]) -> None:
         """Know what was said and read before, in this run or an earlier one."""
@@ -63,33 +74,55 @@ class Taint:
             elif isinstance(entry, ModelTurn):
                 calls |= {call.id: _parsed(call.arguments) for call in entry.tool_calls}
             elif isinstance(entry, ToolResult) and entry.source:
-                self.take_in(entry, calls.get(entry.call_id, {}), opened=True)
+                self.add(entry.source)
+                arguments = calls.get(entry.call_id, {})
+                if self._was_find(entry, arguments):
+                    self.find(entry.text, arguments, opened=True)
 
-    def take_in(self, result: ToolResult, arguments: JsonObject, *, opened: bool) -> bool:
-        """Take note of a result; return whether it is the first that is untrusted.
+    def add(self, source: str) -> bool:
+        """Take note of where a result is from; return whether it is the first untrusted one."""
+        if not source or source in self.sources:
+            return False
+        self.sources.append(source)
+        return len(self.sources) == 1
+
+    def find(self, text: str, arguments: JsonObject, *, opened: bool) -> None:
+        """Know the addresses that a result names.
 
         Args:
-            result: of a call that was made.
+            text: of the result.
             arguments: of the call.
             opened: the call was allowed to open the addresses in them, and may do so again.
         """
         given = addresses_given(arguments)
-        found = keys_in(result.text, given)
+        found = keys_in(text, given)
         keys = set(map(key_of, given))
         # What a call was given is no find: a tool that repeats it would make any address known.
         self.seen |= found | keys if opened else found - keys - keys_in(str(arguments))
-        if not result.source or result.source in self.sources:
-            return False
-        self.sources.append(result.source)
-        return len(self.sources) == 1
 
-    def counts(self, spec: ToolSpec, source: str) -> bool:
+    def finds(self, spec: ToolSpec, arguments: JsonObject) -> bool:
         """Tell whether addresses in a result count as found, not as put together by the model.
 
-        A program that the model writes can print any address; so can an agent that it gives a task.
+        A program that the model writes can print any address, whatever it has read before; so can
+        an agent that it gives a task.
         """
         ours = spec.effect == "pure" and spec.open_world is not False
-        return bool(source) or ours or not self.sources
+        if not self.sources or spec.untrusted or ours:
+            return True
+        return spec.name == READER and self.kept_at(arguments).finds
+
+    def kept_at(self, arguments: JsonObject) -> Kept:
+        """Return what is known of the kept result that a call reads.
+
+        Nobody may know any more whose it is: of another process, or summed up since.
+        """
+        unknown = Kept(READER if self.sources else "")
+        return self.kept.get(str(arguments.get("handle")), unknown)
+
+    def _was_find(self, result: ToolResult, arguments: JsonObject) -> bool:
+        if result.name == READER:
+            return self.kept_at(arguments).finds
+        return is_own(result)
 
     def knows(self, url: str, policy: Policy) -> bool:
         """Tell whether an address was there before the model wrote it, or is of an allowed host."""
@@ -123,6 +156,17 @@ class Taint:
 
     def __str__(self) -> str:
         return ", ".join(self.sources[:3]) + (", …" if len(self.sources) > 3 else "")
+
+
+def is_own(result: ToolResult) -> bool:
+    """Tell whether an untrusted result is from its tool itself, not from what that has read.
+
+    >>> page = ToolResult(call_id="1", name="fetch", text="", source="fetch example.org")
+    >>> code = ToolResult(call_id="2", name="code_interpreter", text="", source=page.source)
+    >>> is_own(page), is_own(code)
+    (True, False)
+    """
+    return result.name != READER and result.source.partition(" ")[0] == result.name
 
 
 def source_of(spec: ToolSpec, arguments: JsonObject) -> str:
