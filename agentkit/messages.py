@@ -204,6 +204,8 @@ class ToolSpec:
         effect: what a call changes; decides whether one that failed on the way is repeated.
         approval: whether a person is asked first.
         untrusted: what it returns is from outside: anybody may have written it.
+        composes: its results may be put together from what the model has written, as a program's
+            are: where they are untrusted, no address in them counts as found.
         open_world: whether it reaches anything outside of the run. False makes a call harmless,
             whatever its effect; where nobody says, all but a pure one counts as reaching it.
         allowed: a person has said beforehand that it needs no approval, not even in a run that has
@@ -218,6 +220,7 @@ class ToolSpec:
     effect: Effect = "once"
     approval: Approval = "never"
     untrusted: bool = False
+    composes: bool = False
     open_world: bool | None = None
     allowed: bool = False
 

@@ -106,6 +106,8 @@ class Taint:
         A program that the model writes can print any address, whatever it has read before; so can
         an agent that it gives a task.
         """
+        if spec.untrusted and spec.composes:
+            return False
         ours = spec.effect == "pure" and spec.open_world is not False
         if not self.sources or spec.untrusted or ours:
             return True
@@ -175,9 +177,13 @@ def source_of(spec: ToolSpec, arguments: JsonObject) -> str:
     >>> fetch = ToolSpec("fetch", "", {}, untrusted=True)
     >>> source_of(fetch, {"url": "https://example.org/a"}), source_of(fetch, {})
     ('fetch example.org', 'fetch')
+    >>> source_of(ToolSpec("python", "", {}, untrusted=True, composes=True), {})
+    'read by python'
     """
     if not spec.untrusted:
         return ""
+    if spec.composes:
+        return harmless(f"read by {spec.name}")
     hosts = [host for url in addresses_given(arguments) if (host := host_of(url))]
     return harmless(f"{spec.name} {hosts[0][:60]}") if hosts else spec.name
 

@@ -128,6 +128,7 @@ class CodeInterpreter:
             examples=_EXAMPLES,
             open_world=None if self._reaches_out() else False,
             untrusted=bool(self.given()) or self.network,
+            composes=True,
         )
 
     def given(self) -> Sequence[str | Path]:
