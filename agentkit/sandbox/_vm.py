@@ -72,9 +72,9 @@ class VmInterpreter:
     def isolation(self) -> SandboxReport:
         """What holds this session; which engine does is known once it has started."""
         limits = self._limits
-        shown = "Python itself and the inputs" if self._inputs else "Python itself"
+        inputs = " and the inputs" if self._inputs else ""
         enforced = (
-            f"files: {shown}, read-only, and an empty folder in memory",
+            f"files: Python with the system's libraries{inputs}, read-only, and an empty folder in memory",
             *_COMMON,
             *_HOLDS.get(self._backends[0], ()),
             f"memory of each process: {limits.memory_bytes >> 20} MiB",

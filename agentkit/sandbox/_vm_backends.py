@@ -120,7 +120,7 @@ def prepare(backend: str, order: Order) -> Launch:
 
 
 def bundle(order: Order, python: str, paths: tuple[str, ...]) -> JsonObject:
-    """Return the OCI configuration of a root that holds Python and inputs, read-only, no more."""
+    """Return the OCI configuration of a root of Python, libraries and inputs, read-only, no more."""
     limits = order.limits
     mounts: list[JsonObject] = [
         {"destination": "/proc", "type": "proc", "source": "proc"},
