@@ -262,8 +262,9 @@ class _Cell:
         elif answer.get("id") != self._number:
             raise BadFrameError("an answer to another cell")
         else:
-            self.files = listing_of(answer.get("files"))
+            files = listing_of(answer.get("files"))
             self._answer, self.answered = answer, True
+            self.files = {} if self.filled else files  # which go with its container
 
     def outcome(self, *, timed_out: bool, lost: bool, files: tuple[MadeFile, ...]) -> Outcome:
         """Put together what is known; texts are not believed to be short or clean."""

@@ -171,7 +171,8 @@ async def test_too_many_files_end_the_cell() -> None:
     try:
         await vm.run("for n in range(400): open(str(n), 'w').close()", 20)
         fill = "import os, time\nfor n in range(200): os.mkdir(f'/tmp/{n}')\ntime.sleep(60)"
-        assert (await vm.run(fill, 30)).killed_by == "disk"
+        full = await vm.run(fill, 30)
+        assert (full.killed_by, full.files) == ("disk", ())
         assert (await vm.run("import os\nos.listdir(), os.listdir('/tmp')", 20)).value == "([], [])"
     finally:
         await vm.aclose()
