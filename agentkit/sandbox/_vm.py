@@ -154,36 +154,44 @@ class VmInterpreter:
                 await self._end()
 
     async def _open(self) -> Vm:
-        if self._closed:
-            raise ToolError("The code interpreter is closed.")
+        self._check_open()
         if self._vm is not None and self._vm.gone:
             await self._end()
             self._lost = True
-        reasons: list[str] = []
-        for backend in self._backends:
-            if self._vm is not None:
-                break
-            try:
-                await self._start(backend)
-            except ToolError as error:
-                reasons.append(str(error))
         if self._vm is None:
-            raise ToolError(
-                f"No container for the code interpreter. {' '.join(reasons)}",
-                hint=f"Install runsc (gVisor), or have docker or podman with {self._image}.",
-            )
+            return await self._start_any()
         return self._vm
 
-    async def _start(self, backend: str) -> None:
-        self._vm = Vm(
-            self._limits, self._image, self._inputs
-        )  # reachable before it starts: a cancel may come
+    async def _start_any(self) -> Vm:
+        reasons: list[str] = []
+        for backend in self._backends:
+            self._check_open()
+            try:
+                return await self._start(backend)
+            except ToolError as error:
+                reasons.append(str(error))
+        self._check_open()
+        raise ToolError(
+            f"No container for the code interpreter. {' '.join(reasons)}",
+            hint=f"Install runsc (gVisor), or have docker or podman with {self._image}.",
+        )
+
+    def _check_open(self) -> None:
+        """Raise ToolError if it is closed, which it may be while it starts."""
+        if self._closed:
+            raise ToolError("The code interpreter is closed.")
+
+    async def _start(self, backend: str) -> Vm:
+        # Reachable before it starts: a cancel may come, or the end.
+        vm = self._vm = Vm(self._limits, self._image, self._inputs)
         try:
-            await self._vm.start(backend)
+            await vm.start(backend)
+            self._check_open()
         except BaseException:
             await self._end()
             raise
-        self._backends, self._engine = (backend,), self._vm.engine
+        self._backends, self._engine = (backend,), vm.engine
+        return vm
 
     async def _end(self) -> None:
         if self._vm is not None:

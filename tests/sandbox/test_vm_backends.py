@@ -150,6 +150,38 @@ async def test_an_image_that_is_not_there_is_refused_in_the_words_of_the_runtime
     await vm.aclose()
 
 
+async def test_closing_while_one_backend_starts_ends_it_and_starts_no_other(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, script in (
+        (
+            "runsc",
+            "case $1 in --version) echo version 1 ;; *) touch $PLACE/begun; sleep 60 ;; esac",
+        ),
+        ("docker", "touch $PLACE/tried; echo 27.0"),
+    ):
+        client = tmp_path / name
+        client.write_text(
+            f"#!/bin/sh\n{script}\n".replace("$PLACE", str(tmp_path)), encoding="utf-8"
+        )
+        client.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    vm = VmInterpreter()
+    async with anyio.create_task_group() as tasks:
+
+        async def run() -> None:
+            with pytest.raises(ToolError, match=r"The code interpreter is closed\."):
+                await vm.run("1", 20)
+
+        tasks.start_soon(run)
+        begun = anyio.Path(tmp_path / "begun")
+        while not await begun.exists():  # noqa: ASYNC110 - of another process
+            await anyio.sleep(0.01)
+        with anyio.fail_after(5):
+            await vm.aclose()
+    assert not (tmp_path / "tried").exists()
+
+
 async def test_where_no_backend_is_installed_all_reasons_are_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
