@@ -81,9 +81,11 @@ def test_the_bundle_shows_inputs_read_only_and_lets_code_read_them() -> None:
     order = Order(folder=Path("/none"), limits=WorkerLimits(), inputs={"x": "/home/me/x"})
     config = bundle(order, "/opt/python3", ("/opt",))
     folder, bind = config["mounts"][-2:]
-    assert (folder["destination"], folder["type"]) == ("/session/inputs", "tmpfs")
+    assert (folder["source"], folder["destination"]) == ("/none/inputs", "/session/inputs")
     assert (bind["source"], bind["destination"]) == ("/home/me/x", "/session/inputs/x")
-    assert {"ro", "nosuid", "nodev"} <= set(bind["options"])
+    for mount in (folder, bind):
+        assert mount["type"] == "bind"
+        assert {"ro", "nosuid", "nodev"} <= set(mount["options"])
     capabilities = config["process"]["capabilities"]
     assert {one for held in capabilities.values() for one in held} == {"CAP_DAC_READ_SEARCH"}
 
