@@ -9,7 +9,7 @@ from agentkit.messages import JsonObject
 
 _OPTIONS = ["ro", "rbind", "nosuid", "nodev"]
 _SIZE = "64k"  # of a folder that holds nothing but the places of mounts, and belongs to root
-_NEEDS_QUOTES = frozenset(',"')
+_NEEDS_QUOTES = frozenset(',"\r\n')
 
 
 def make_places(folder: Path, inputs: Mapping[str, str]) -> None:
