@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import anyio
+from anyio import to_thread
 
 from agentkit.errors import ToolError
 from agentkit.sandbox._artifacts import Listing, MadeFile, made_since
@@ -15,6 +16,7 @@ from agentkit.sandbox._setup import WorkerLimits
 from agentkit.sandbox._stubs import CellClock, HostCalls, HostTools, next_answer
 from agentkit.sandbox._vm_backends import BACKENDS, IMAGE
 from agentkit.sandbox._vm_files import listing_of, lost, read_from
+from agentkit.sandbox._vm_inputs import check as check_inputs
 from agentkit.sandbox._vm_process import Vm
 
 if TYPE_CHECKING:
@@ -101,6 +103,7 @@ class VmInterpreter:
 
         Raises:
             ToolError: the interpreter is closed, or no backend can be started.
+            ConfigurationError: an input cannot be shown, or there are too many.
         """
         async with self._lock:
             vm = await self._open()
@@ -159,6 +162,7 @@ class VmInterpreter:
             await self._end()
             self._lost = True
         if self._vm is None:
+            await to_thread.run_sync(check_inputs, self._inputs)
             return await self._start_any()
         return self._vm
 

@@ -16,6 +16,7 @@ from agentkit.messages import JsonObject
 from agentkit.sandbox._setup import WorkerLimits
 from agentkit.sandbox._vm_inputs import (
     check_for,
+    check_open_files,
     flags_of,
     make_places,
     mounts_of,
@@ -178,6 +179,8 @@ def python_paths() -> tuple[str, ...]:
 
 def _prepare_runsc(path: str, order: Order) -> Launch:
     folder = order.folder
+    if order.inputs:
+        check_open_files(order.inputs, _most_open_files())
     folder.mkdir(mode=0o700)
     (folder / "rootfs").mkdir()
     (folder / "state").mkdir()
@@ -193,6 +196,14 @@ def _prepare_runsc(path: str, order: Order) -> Launch:
         paths=package_paths(),
         engine=f"gVisor {version.group(1)}" if version else "gVisor",
     )
+
+
+def _most_open_files() -> int:
+    """Return the files that a process may have open once it has asked for all; 0 if no limit."""
+    from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit  # not there on Windows
+
+    most = getrlimit(RLIMIT_NOFILE)[1]
+    return 0 if most == RLIM_INFINITY else most
 
 
 def container_command(engine: str, name: str, order: Order) -> tuple[str, ...]:

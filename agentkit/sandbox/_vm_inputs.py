@@ -1,15 +1,57 @@
-"""Inputs of a container: how each runtime is told to show them."""
+"""Inputs of a container: which can be shown, and how each runtime is told to show them."""
 
 import stat
 from collections.abc import Mapping
 from pathlib import Path
 
-from agentkit.errors import ToolError
+from agentkit.errors import ConfigurationError, ToolError
 from agentkit.messages import JsonObject
 
+MOST = 200
+"""Of inputs: gVisor starts with 230, and with 235 it does not."""
+
 _OPTIONS = ["ro", "rbind", "nosuid", "nodev"]
+_FILES_OF_GVISOR = 900  # that it has open, once Python in there has loaded numpy
+_FILES_OF_INPUT = 10  # and for each input that is open in there
 _SIZE = "64k"  # of a folder that holds nothing but the places of mounts, and belongs to root
 _NEEDS_QUOTES = frozenset(',"\r\n')
+
+
+def check(inputs: Mapping[str, str]) -> None:
+    """Refuse what no container can show; looks at the disk.
+
+    Raises:
+        ConfigurationError: there are too many, or one is neither a file nor a folder, is the
+            kernel's, is gone, or has a name that is not UTF-8.
+    """
+    if len(inputs) > MOST:
+        raise ConfigurationError(
+            f"Code at isolation 'vm' can be shown {MOST} inputs, and these are {len(inputs)}.",
+            hint="Give one folder that holds them.",
+        )
+    for name, path in inputs.items():
+        why, hint = _fault_of(name, path)
+        if why:
+            raise ConfigurationError(
+                f"The input {path!r} cannot be shown to code at isolation 'vm': {why}.", hint=hint
+            )
+
+
+def _fault_of(name: str, path: str) -> tuple[str, str]:
+    """Return why it cannot be shown, and how to mend that; empty if it can."""
+    if not name or "/" in name:
+        return "it has no name to be found at", "Give folders inside of it."
+    if not _is_utf8(f"{name}{path}"):
+        return "its path is not UTF-8", "Rename it, or give the folder that holds it."
+    if Path(path).is_relative_to("/proc"):
+        return "it is made by the kernel as it is read", "Copy it to a file, and give that."
+    try:
+        mode = Path(path).stat().st_mode
+    except OSError as error:
+        return error.strerror or "it is gone", "Give what is there, and may be read."
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        return "it is neither a file nor a folder", "Copy what it tells to a file, and give that."
+    return "", ""
 
 
 def make_places(folder: Path, inputs: Mapping[str, str]) -> None:
@@ -23,6 +65,19 @@ def make_places(folder: Path, inputs: Mapping[str, str]) -> None:
             (folder / name).mkdir()
         else:
             (folder / name).touch()
+
+
+def check_open_files(inputs: Mapping[str, str], most: int) -> None:
+    """Refuse more than gVisor shows where it may have `most` files open; 0 is no limit.
+
+    Raises:
+        ToolError: it, or code in there, would soon fail with too many open files.
+    """
+    if 0 < most < _FILES_OF_GVISOR + _FILES_OF_INPUT * len(inputs):
+        raise ToolError(
+            f"runsc cannot show {len(inputs)} inputs to code where a process may have {most} files "
+            "open: give one folder that holds them, or raise ulimit -Hn."
+        )
 
 
 def mounts_of(places: Path, target: str, inputs: Mapping[str, str]) -> list[JsonObject]:
@@ -54,12 +109,17 @@ def _bind(source: str, target: str) -> str:
 
 
 def check_for(engine: str, inputs: Mapping[str, str]) -> None:
-    """Refuse what the user inside docker or podman could not read.
+    """Refuse what docker or podman could not show, or the user inside could not read.
 
     Raises:
-        ToolError: others than its owner may not read one.
+        ToolError: others than its owner may not read one, or its name cannot be told.
     """
     for path in inputs.values():
+        if "\r\n" in path:
+            raise ToolError(
+                f"{engine} cannot show {path!r} to code: it reads no such line break.",
+                hint="Rename it, or use runsc.",
+            )
         mode = Path(path).stat().st_mode
         wanted = stat.S_IROTH | (stat.S_IXOTH if stat.S_ISDIR(mode) else 0)
         if mode & wanted != wanted:
@@ -67,3 +127,11 @@ def check_for(engine: str, inputs: Mapping[str, str]) -> None:
                 f"{engine} cannot show {path!r} to code: it may not be read by others.",
                 hint=f"Run chmod -R o+rX {path!r}, or use runsc.",
             )
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

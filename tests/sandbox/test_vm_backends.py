@@ -112,6 +112,21 @@ async def test_a_container_that_could_not_read_an_input_is_not_started(
         await vm.aclose()
 
 
+async def test_a_name_that_docker_reads_otherwise_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = tmp_path / "docker"
+    client.write_text("#!/bin/sh\necho 27.0\n", encoding="utf-8")
+    client.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    odd = tmp_path / "a\r\nb"
+    odd.touch()
+    vm = VmInterpreter(backend="docker", inputs={odd.name: str(odd)})
+    with pytest.raises(ToolError, match="it reads no such line break"):
+        await vm.run("1", 20)
+    await vm.aclose()
+
+
 def test_of_this_machine_only_python_and_libraries_are_shown() -> None:
     paths = python_paths()
     assert sys.base_prefix in paths or any(sys.base_prefix.startswith(p) for p in paths)
