@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import anyio
+from anyio import to_thread
 
 from agentkit.errors import ToolError
 from agentkit.sandbox._artifacts import Listing, MadeFile, made_since
@@ -15,6 +16,7 @@ from agentkit.sandbox._setup import WorkerLimits
 from agentkit.sandbox._stubs import CellClock, HostCalls, HostTools, next_answer
 from agentkit.sandbox._vm_backends import BACKENDS, IMAGE
 from agentkit.sandbox._vm_files import listing_of, lost, read_from
+from agentkit.sandbox._vm_inputs import check as check_inputs
 from agentkit.sandbox._vm_process import Vm
 
 if TYPE_CHECKING:
@@ -72,9 +74,9 @@ class VmInterpreter:
     def isolation(self) -> SandboxReport:
         """What holds this session; which engine does is known once it has started."""
         limits = self._limits
-        shown = "Python itself and the inputs" if self._inputs else "Python itself"
+        inputs = " and the inputs" if self._inputs else ""
         enforced = (
-            f"files: {shown}, read-only, and an empty folder in memory",
+            f"files: Python with the system's libraries{inputs}, read-only, and an empty folder in memory",
             *_COMMON,
             *_HOLDS.get(self._backends[0], ()),
             f"memory of each process: {limits.memory_bytes >> 20} MiB",
@@ -101,6 +103,7 @@ class VmInterpreter:
 
         Raises:
             ToolError: the interpreter is closed, or no backend can be started.
+            ConfigurationError: an input cannot be shown, or there are too many.
         """
         async with self._lock:
             vm = await self._open()
@@ -154,36 +157,45 @@ class VmInterpreter:
                 await self._end()
 
     async def _open(self) -> Vm:
-        if self._closed:
-            raise ToolError("The code interpreter is closed.")
+        self._check_open()
         if self._vm is not None and self._vm.gone:
             await self._end()
             self._lost = True
-        reasons: list[str] = []
-        for backend in self._backends:
-            if self._vm is not None:
-                break
-            try:
-                await self._start(backend)
-            except ToolError as error:
-                reasons.append(str(error))
         if self._vm is None:
-            raise ToolError(
-                f"No container for the code interpreter. {' '.join(reasons)}",
-                hint=f"Install runsc (gVisor), or have docker or podman with {self._image}.",
-            )
+            await to_thread.run_sync(check_inputs, self._inputs)
+            return await self._start_any()
         return self._vm
 
-    async def _start(self, backend: str) -> None:
-        self._vm = Vm(
-            self._limits, self._image, self._inputs
-        )  # reachable before it starts: a cancel may come
+    async def _start_any(self) -> Vm:
+        reasons: list[str] = []
+        for backend in self._backends:
+            self._check_open()
+            try:
+                return await self._start(backend)
+            except ToolError as error:
+                reasons.append(str(error))
+        self._check_open()
+        raise ToolError(
+            f"No container for the code interpreter. {' '.join(reasons)}",
+            hint=f"Install runsc (gVisor), or have docker or podman with {self._image}.",
+        )
+
+    def _check_open(self) -> None:
+        """Raise ToolError if it is closed, which it may be while it starts."""
+        if self._closed:
+            raise ToolError("The code interpreter is closed.")
+
+    async def _start(self, backend: str) -> Vm:
+        # Reachable before it starts: a cancel may come, or the end.
+        vm = self._vm = Vm(self._limits, self._image, self._inputs)
         try:
-            await self._vm.start(backend)
+            await vm.start(backend)
+            self._check_open()
         except BaseException:
             await self._end()
             raise
-        self._backends, self._engine = (backend,), self._vm.engine
+        self._backends, self._engine = (backend,), vm.engine
+        return vm
 
     async def _end(self) -> None:
         if self._vm is not None:
@@ -262,8 +274,9 @@ class _Cell:
         elif answer.get("id") != self._number:
             raise BadFrameError("an answer to another cell")
         else:
-            self.files = listing_of(answer.get("files"))
+            files = listing_of(answer.get("files"))
             self._answer, self.answered = answer, True
+            self.files = {} if self.filled else files  # which go with its container
 
     def outcome(self, *, timed_out: bool, lost: bool, files: tuple[MadeFile, ...]) -> Outcome:
         """Put together what is known; texts are not believed to be short or clean."""

@@ -1,22 +1,26 @@
 """How each container runtime is told to run our first process: command lines and a bundle."""
 
-import csv
 import json
 import os
 import re
 import shutil
 import site
-import stat
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from io import StringIO
 from pathlib import Path
 
 from agentkit.errors import ToolError
 from agentkit.messages import JsonObject
 from agentkit.sandbox._setup import WorkerLimits
+from agentkit.sandbox._vm_inputs import (
+    check_for,
+    check_open_files,
+    flags_of,
+    make_places,
+    mounts_of,
+)
 
 BACKENDS = ("runsc", "docker", "podman")
 """In the order in which they are tried."""
@@ -34,7 +38,7 @@ NOBODY = 65534
 
 _SYSTEM_PATHS = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/share/zoneinfo")
 _NONE = "none"
-_FOLDER_OF_INPUTS = "64k"  # holds nothing but the places of mounts, and belongs to root
+_PLACES = "inputs"
 _READ_ANY = "CAP_DAC_READ_SEARCH"
 _CAPABILITY_SETS = ("bounding", "effective", "inheritable", "permitted")
 # A host that is killed removes nothing; this shell is still there then.
@@ -120,7 +124,7 @@ def prepare(backend: str, order: Order) -> Launch:
 
 
 def bundle(order: Order, python: str, paths: tuple[str, ...]) -> JsonObject:
-    """Return the OCI configuration of a root that holds Python and inputs, read-only, no more."""
+    """Return the OCI configuration of a root of Python, libraries and inputs, read-only, no more."""
     limits = order.limits
     mounts: list[JsonObject] = [
         {"destination": "/proc", "type": "proc", "source": "proc"},
@@ -137,7 +141,7 @@ def bundle(order: Order, python: str, paths: tuple[str, ...]) -> JsonObject:
             {"destination": path, "type": "bind", "source": path, "options": ["ro", "rbind"]}
             for path in paths
         ),
-        *(_mounts_of_inputs(order.inputs) if order.inputs else ()),
+        *(mounts_of(order.folder / _PLACES, INPUTS, order.inputs) if order.inputs else ()),
     ]
     # Most files of a user are readable for that user alone, who is not nobody.
     capabilities = {kind: [_READ_ANY] for kind in _CAPABILITY_SETS} if order.inputs else {}
@@ -161,22 +165,6 @@ def bundle(order: Order, python: str, paths: tuple[str, ...]) -> JsonObject:
     }
 
 
-def _mounts_of_inputs(inputs: Mapping[str, str]) -> list[JsonObject]:
-    options = ["nosuid", "nodev", "mode=0755", f"size={_FOLDER_OF_INPUTS}"]
-    return [
-        {"destination": INPUTS, "type": "tmpfs", "source": "tmpfs", "options": options},
-        *(
-            {
-                "destination": f"{INPUTS}/{name}",
-                "type": "bind",
-                "source": path,
-                "options": ["ro", "rbind", "nosuid", "nodev"],
-            }
-            for name, path in inputs.items()
-        ),
-    ]
-
-
 def package_paths() -> tuple[str, ...]:
     """Return where the packages of this Python are; what the user installed for themself is not."""
     return tuple(site.getsitepackages())
@@ -191,9 +179,13 @@ def python_paths() -> tuple[str, ...]:
 
 def _prepare_runsc(path: str, order: Order) -> Launch:
     folder = order.folder
+    if order.inputs:
+        check_open_files(order.inputs, _most_open_files())
     folder.mkdir(mode=0o700)
     (folder / "rootfs").mkdir()
     (folder / "state").mkdir()
+    if order.inputs:
+        make_places(folder / _PLACES, order.inputs)
     config = bundle(order, os.path.realpath(sys.executable), python_paths())
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     common = (path, "--rootless", f"--root={folder / 'state'}", f"--network={_NONE}")
@@ -204,6 +196,14 @@ def _prepare_runsc(path: str, order: Order) -> Launch:
         paths=package_paths(),
         engine=f"gVisor {version.group(1)}" if version else "gVisor",
     )
+
+
+def _most_open_files() -> int:
+    """Return the files that a process may have open once it has asked for all; 0 if no limit."""
+    from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit  # not there on Windows
+
+    most = getrlimit(RLIMIT_NOFILE)[1]
+    return 0 if most == RLIM_INFINITY else most
 
 
 def container_command(engine: str, name: str, order: Order) -> tuple[str, ...]:
@@ -233,43 +233,16 @@ def container_command(engine: str, name: str, order: Order) -> tuple[str, ...]:
     flags = [part for option in options.items() for part in option]
     for place in (FOLDER, "/tmp"):  # noqa: S108 - inside, and its own
         flags += ["--tmpfs", f"{place}:{tmpfs}"]
-    if order.inputs:
-        flags += ["--tmpfs", f"{INPUTS}:rw,nosuid,nodev,mode=755,size={_FOLDER_OF_INPUTS}"]
-    for name_inside, path in order.inputs.items():
-        flags += ["--mount", _bind(path, f"{INPUTS}/{name_inside}")]
+    flags += flags_of(INPUTS, order.inputs)
     for variable, value in order.environment.items():
         flags += ["--env", f"{variable}={value}"]
     command = ("-I", "-X", "utf8", "-c", BOOTSTRAP)
     return (engine, "run", "--rm", "--interactive", *flags, "--read-only", order.image, *command)
 
 
-def _bind(source: str, target: str) -> str:
-    """Return a mount, read-only, in the words of docker and podman: a line of CSV."""
-    line = StringIO()
-    words = ("type=bind", f"source={source}", f"target={target}", "readonly")
-    csv.writer(line, lineterminator="").writerow(words)
-    return line.getvalue()
-
-
-def _check_open_to_all(engine: str, inputs: Mapping[str, str]) -> None:
-    """Refuse what the user inside could not read.
-
-    Raises:
-        ToolError: others than its owner may not read one.
-    """
-    for path in inputs.values():
-        mode = Path(path).stat().st_mode
-        wanted = stat.S_IROTH | (stat.S_IXOTH if stat.S_ISDIR(mode) else 0)
-        if mode & wanted != wanted:
-            raise ToolError(
-                f"{engine} cannot show {path!r} to code: it may not be read by others.",
-                hint=f"Run chmod -R o+rX {path!r}, or use runsc.",
-            )
-
-
 def _prepare_container(path: str, order: Order) -> Launch:
     name = order.folder.name
-    _check_open_to_all(Path(path).name, order.inputs)
+    check_for(Path(path).name, order.inputs)
     # A docker without its daemon has no server; podman needs none.
     part = "Client" if Path(path).name == "podman" else "Server"
     version = _output(path, "version", "--format", f"{{{{.{part}.Version}}}}").strip()

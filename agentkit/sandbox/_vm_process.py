@@ -66,6 +66,7 @@ class Vm:
         self._ready: list[JsonObject] = []
         self._bad: BadFrameError | None = None
         self._said = Capture(4_000)
+        self._hung_up = False
         self._outbox = Outbox()
         # A kept character takes at most six in JSON.
         self._frame_bytes = FRAME_BYTES + 8 * limits.kept_bytes
@@ -109,6 +110,8 @@ class Vm:
         for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
             if pipe is not None:
                 os.set_blocking(pipe.fileno(), False)
+        if self._hung_up:  # before there was a process to end
+            _kill(self._process)
 
     def _first_frame(self, launch: Launch) -> JsonObject:
         """Return the sources of the first program, and its settings."""
@@ -195,6 +198,7 @@ class Vm:
 
     def hang_up(self) -> None:
         """End the runtime at once, so that who waits for it need not; `end` does the rest."""
+        self._hung_up = True
         if self._process is not None:
             _kill(self._process)
 

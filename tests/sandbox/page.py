@@ -28,7 +28,7 @@ Model-written code runs at the strongest of these levels that holds on the machi
 | process | a process tree with limits, watched and killed as a whole | any POSIX |
 | confined | Landlock and seccomp; a user of its own where agentkit is root | Linux 5.13, no root, no package |
 | namespaced | bubblewrap: nothing else is there, and one kill ends all of it | `apt install bubblewrap` |
-| vm | on request: gVisor, a kernel in a process that answers all system calls; of this machine it shows Python alone | `apt install runsc` |
+| vm | on request: gVisor, a kernel in a process that answers all system calls; of this machine it shows the folders of Python, its packages and the system's libraries (`/usr` where Python is from there), and the inputs, read-only | `apt install runsc` |
 | monty | on request: another interpreter, for pure computation, that has no files, network, processes or most modules | `pip install "qwen-agentkit[monty]"`, any system |
 
 **Held** is: the host is unharmed, the cell ends in bounded time with words that say what happened, and the next cell works. The rows

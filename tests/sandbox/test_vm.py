@@ -171,7 +171,8 @@ async def test_too_many_files_end_the_cell() -> None:
     try:
         await vm.run("for n in range(400): open(str(n), 'w').close()", 20)
         fill = "import os, time\nfor n in range(200): os.mkdir(f'/tmp/{n}')\ntime.sleep(60)"
-        assert (await vm.run(fill, 30)).killed_by == "disk"
+        full = await vm.run(fill, 30)
+        assert (full.killed_by, full.files) == ("disk", ())
         assert (await vm.run("import os\nos.listdir(), os.listdir('/tmp')", 20)).value == "([], [])"
     finally:
         await vm.aclose()
@@ -269,6 +270,28 @@ async def test_closing_ends_a_running_cell_and_may_be_done_twice() -> None:
     await vm.aclose()
     with pytest.raises(ToolError, match="closed"):
         await vm.run("1", 20)
+
+
+@gvisor
+@pytest.mark.parametrize("moment", [0, 0.002, 0.01, 0.05, 0.1, 0.2, 0.4])
+async def test_closing_is_soon_done_however_early_it_comes(place: Path, moment: float) -> None:
+    vm = VmInterpreter(backend="runsc")
+    ended: list[str] = []
+
+    async def run() -> None:
+        try:
+            ended.append((await vm.run("while True: pass", 20)).killed_by)
+        except ToolError as error:
+            ended.append(str(error))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run)
+        await anyio.sleep(moment)
+        with anyio.fail_after(5):
+            await vm.aclose()
+    assert ended in (["The code interpreter is closed."], ["host"])
+    while _processes_of(place):  # noqa: ASYNC110 - what was killed may be about to go
+        await anyio.sleep(0.05)
 
 
 @gvisor

@@ -1,8 +1,10 @@
 """What runtimes are told, and what is said where none of them works."""
 
 import csv
+import re
 import stat
 import sys
+from io import StringIO
 from pathlib import Path
 
 import anyio
@@ -61,19 +63,22 @@ def test_the_bundle_holds_python_read_only_and_nothing_else() -> None:
 
 @pytest.mark.parametrize("engine", ["docker", "podman"])
 def test_a_container_is_shown_inputs_read_only_whatever_they_are_called(engine: str) -> None:
-    inputs = {"data.csv": "/home/me/data.csv", 'a, "b"': '/home/me/x,readonly=false/a, "b"'}
+    odd = ('a, "b"', "two\nlines", "a\rb", "a=b", " a ", "x\ny,readonly=false")
+    inputs = {"data.csv": "/home/me/data.csv"} | {
+        name: f"/home/me/x,ro=false/{name}" for name in odd
+    }
     order = Order(folder=Path("/none"), limits=WorkerLimits(), inputs=inputs)
     command = list(container_command(engine, "agentkit-vm-1", order))
     mounts = [command[place + 1] for place, word in enumerate(command) if word == "--mount"]
     assert mounts[0] == (
         "type=bind,source=/home/me/data.csv,target=/session/inputs/data.csv,readonly"
     )
-    assert next(csv.reader([mounts[1]])) == [
-        "type=bind",
-        'source=/home/me/x,readonly=false/a, "b"',
-        'target=/session/inputs/a, "b"',
-        "readonly",
-    ]
+    for name, mount in zip(odd, mounts[1:], strict=True):
+        # As Go reads it; a real docker, asked once, took each of these as it is here.
+        assert '"' not in re.sub(r'"([^"]|"")*"(,|$)', "", mount)
+        assert list(csv.reader(StringIO(mount, newline=""))) == [
+            ["type=bind", f"source={inputs[name]}", f"target=/session/inputs/{name}", "readonly"]
+        ]
     assert "/session/inputs:rw,nosuid,nodev,mode=755,size=64k" in command
 
 
@@ -81,9 +86,11 @@ def test_the_bundle_shows_inputs_read_only_and_lets_code_read_them() -> None:
     order = Order(folder=Path("/none"), limits=WorkerLimits(), inputs={"x": "/home/me/x"})
     config = bundle(order, "/opt/python3", ("/opt",))
     folder, bind = config["mounts"][-2:]
-    assert (folder["destination"], folder["type"]) == ("/session/inputs", "tmpfs")
+    assert (folder["source"], folder["destination"]) == ("/none/inputs", "/session/inputs")
     assert (bind["source"], bind["destination"]) == ("/home/me/x", "/session/inputs/x")
-    assert {"ro", "nosuid", "nodev"} <= set(bind["options"])
+    for mount in (folder, bind):
+        assert mount["type"] == "bind"
+        assert {"ro", "nosuid", "nodev"} <= set(mount["options"])
     capabilities = config["process"]["capabilities"]
     assert {one for held in capabilities.values() for one in held} == {"CAP_DAC_READ_SEARCH"}
 
@@ -103,6 +110,21 @@ async def test_a_container_that_could_not_read_an_input_is_not_started(
             await vm.run("1", 20)
         assert f"docker cannot show '{tmp_path / name}' to code" in str(caught.value)
         await vm.aclose()
+
+
+async def test_a_name_that_docker_reads_otherwise_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = tmp_path / "docker"
+    client.write_text("#!/bin/sh\necho 27.0\n", encoding="utf-8")
+    client.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    odd = tmp_path / "a\r\nb"
+    odd.touch()
+    vm = VmInterpreter(backend="docker", inputs={odd.name: str(odd)})
+    with pytest.raises(ToolError, match="it reads no such line break"):
+        await vm.run("1", 20)
+    await vm.aclose()
 
 
 def test_of_this_machine_only_python_and_libraries_are_shown() -> None:
@@ -148,6 +170,38 @@ async def test_an_image_that_is_not_there_is_refused_in_the_words_of_the_runtime
     removed = await anyio.Path(tmp_path / "removed").read_text(encoding="utf-8")
     assert removed.startswith("rm --force agentkit-vm-")
     await vm.aclose()
+
+
+async def test_closing_while_one_backend_starts_ends_it_and_starts_no_other(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, script in (
+        (
+            "runsc",
+            "case $1 in --version) echo version 1 ;; *) touch $PLACE/begun; sleep 60 ;; esac",
+        ),
+        ("docker", "touch $PLACE/tried; echo 27.0"),
+    ):
+        client = tmp_path / name
+        client.write_text(
+            f"#!/bin/sh\n{script}\n".replace("$PLACE", str(tmp_path)), encoding="utf-8"
+        )
+        client.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    vm = VmInterpreter()
+    async with anyio.create_task_group() as tasks:
+
+        async def run() -> None:
+            with pytest.raises(ToolError, match=r"The code interpreter is closed\."):
+                await vm.run("1", 20)
+
+        tasks.start_soon(run)
+        begun = anyio.Path(tmp_path / "begun")
+        while not await begun.exists():  # noqa: ASYNC110 - of another process
+            await anyio.sleep(0.01)
+        with anyio.fail_after(5):
+            await vm.aclose()
+    assert not (tmp_path / "tried").exists()
 
 
 async def test_where_no_backend_is_installed_all_reasons_are_told(

@@ -108,6 +108,17 @@ async def test_names_that_cannot_be_shown_are_left_out(liar: Open) -> None:
     await vm.aclose()
 
 
+@pytest.mark.parametrize("reason", ["memory", "disk"])
+async def test_files_that_go_with_a_full_container_are_not_told(liar: Open, reason: str) -> None:
+    vm = liar(f"[['a', 1, 1]], killed_by={reason!r}")
+    for _ in range(2):  # each in a container of its own
+        outcome = await vm.run("1", 20)
+        assert (outcome.killed_by, outcome.restarted, outcome.files) == (reason, True, ())
+        with pytest.raises(ToolError, match="not running"):
+            await vm.read_file("a", 100)
+    await vm.aclose()
+
+
 @pytest.mark.parametrize(
     "lie",
     [
