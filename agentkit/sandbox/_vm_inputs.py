@@ -7,9 +7,6 @@ from pathlib import Path
 from agentkit.errors import ConfigurationError, ToolError
 from agentkit.messages import JsonObject
 
-MOST = 200
-"""Of inputs: gVisor starts with 230, and with 235 it does not."""
-
 _OPTIONS = ["ro", "rbind", "nosuid", "nodev"]
 _FILES_OF_GVISOR = 900  # that it has open, once Python in there has loaded numpy
 _FILES_OF_INPUT = 10  # and for each input that is open in there
@@ -21,14 +18,9 @@ def check(inputs: Mapping[str, str]) -> None:
     """Refuse what no container can show; looks at the disk.
 
     Raises:
-        ConfigurationError: there are too many, or one is neither a file nor a folder, is the
-            kernel's, is gone, or has a name that is not UTF-8.
+        ConfigurationError: one is neither a file nor a folder, is the kernel's, is gone, or has a
+            name that is not UTF-8.
     """
-    if len(inputs) > MOST:
-        raise ConfigurationError(
-            f"Code at isolation 'vm' can be shown {MOST} inputs, and these are {len(inputs)}.",
-            hint="Give one folder that holds them.",
-        )
     for name, path in inputs.items():
         why, hint = _fault_of(name, path)
         if why:
@@ -39,8 +31,6 @@ def check(inputs: Mapping[str, str]) -> None:
 
 def _fault_of(name: str, path: str) -> tuple[str, str]:
     """Return why it cannot be shown, and how to mend that; empty if it can."""
-    if not name or "/" in name:
-        return "it has no name to be found at", "Give folders inside of it."
     if not _is_utf8(f"{name}{path}"):
         return "its path is not UTF-8", "Rename it, or give the folder that holds it."
     if Path(path).is_relative_to("/proc"):

@@ -41,7 +41,7 @@ versions, and docker or podman where it is not installed, run the same programs 
 TAIL = """
 Not held by any of them: faults of the kernel in the calls that remain (seccomp here is a list of what is denied, not of what is
 allowed), side channels of the processor, and its share of it. Memory of all processes together, and their number where the kernel does
-not hold it, are looked at ten times a second; files are counted twice a second where they lie on the host's disk. Names, sizes and
+not hold it, are looked at ten times a second in a cell and each second between two; files are counted twice a second where they lie on the host's disk. Names, sizes and
 times of files outside can be seen at level "confined". For more, `AGENTKIT_CODE_ISOLATION=vm`.
 
 Not held by "vm": faults of gVisor, whose process has the rights of the user, and its share of the processor. Code can have rights over
