@@ -22,7 +22,8 @@ median over the rounds. A goal is a ratio, or a bound of agentkit's own value.
 
 A Python session is the code interpreter's, its processes and its memory; "bare" there is ipykernel
 by way of jupyter_client, over ipc, which is sent its first cell as soon as it answers. Warm is a
-second session in the same process.
+second session in the same process. Memory is with the session that waits for the next run, and with
+numpy, pandas and matplotlib in it; a kernel has none of them loaded.
 
 Measured {date} on {machine}, Python {python}, {versions}. The machine is shared: trust the ratios.
 
