@@ -65,7 +65,9 @@ async def run_call(state: RunState, item: Ready, nested: "NestedCalls | None" = 
     source = state.source_of(spec, item.given) or (nested.source if nested is not None else "")
     most = state.policy.limits.result_chars
     shelved = len(text) > most and call.name != READER and not within
-    if shelved and (handle := await state.keep_whole(text, source, finds=spec.untrusted)):
+    if shelved and (
+        handle := await state.keep_whole(text, source, finds=spec.untrusted and not spec.composes)
+    ):
         text = pointed(capped(text, most - _POINTER_CHARS), handle)
     seconds = anyio.current_time() - began
     result = finish_call(state, call, text, ok=ok, seconds=seconds, source=source)

@@ -3,6 +3,7 @@
 import re
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -647,7 +648,20 @@ async def test_a_run_that_was_paused_still_knows_what_code_has_printed(
     assert (world.opened, result.held_back) == ([START], ("browse",))
 
 
-@pytest.mark.parametrize("tool_name", ["shell", "browse"])
+class ShellWithFiles(Shell):
+    spec = replace(Shell.spec, untrusted=True, composes=True)
+
+
+class CodeWithFiles(Code):
+    """The same, with files of its own to read."""
+
+    spec = ShellWithFiles.spec
+
+    def for_run(self) -> Shell:
+        return ShellWithFiles()
+
+
+@pytest.mark.parametrize("tool_name", ["shell", "browse", "files"])
 async def test_the_rest_of_what_code_has_printed_is_marked_and_holds_no_finds(
     make_agent: MakeAgent, tmp_path: Path, tool_name: str
 ) -> None:
@@ -658,19 +672,23 @@ async def test_the_rest_of_what_code_has_printed_is_marked_and_holds_no_finds(
         handle = re.findall(r"handle='(\w+)'", results_of(request.messages)[0].text)[0]
         return call("read_result", handle=handle, start=49_900, length=1_000)
 
-    given = {"url": START} if tool_name == "browse" else {"lines": [READ, f"print {far}"]}
+    read = [] if tool_name == "files" else [READ]
+    calls = {"lines": [*read, f"print {far}"]}
+    begins = call("browse", url=START) if tool_name == "browse" else call("shell", **calls)
     opens = call("browse", url=EVIL)
-    turns = [call(tool_name, **given), read_on, opens, "Read.", read_on, opens, "Read."]
+    turns = [begins, read_on, opens, "Read.", read_on, opens, "Read."]
+    code = CodeWithFiles() if tool_name == "files" else Code()
     with ScriptedModel(turns) as model:
-        agent = make_agent(model, *world.tools, Code(), results_dir=tmp_path / "results")
+        agent = make_agent(model, *world.tools, code, results_dir=tmp_path / "results")
         conversation = agent.conversation()
         first = await conversation.run("Go")
         second = await conversation.run("Go on")
     rest = results(first)[1]
-    assert (rest.source, EVIL in rest.told) == (SOURCE, True)
+    source = "read by shell" if tool_name == "files" else SOURCE
+    assert (rest.source, EVIL in rest.told) == (source, True)
     assert rest.told.startswith("[data ")
     known = [EVIL, EVIL] if tool_name == "browse" else []
-    assert world.opened == [START, *known]
+    assert world.opened == [*([] if tool_name == "files" else [START]), *known]
     assert len(first.held_back + second.held_back) == 2 - len(known)
 
 
