@@ -95,13 +95,18 @@ def test_the_bundle_shows_inputs_read_only_and_lets_code_read_them() -> None:
     assert {one for held in capabilities.values() for one in held} == {"CAP_DAC_READ_SEARCH"}
 
 
-async def test_a_container_that_could_not_read_an_input_is_not_started(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A docker that knows its version, and nothing else."""
     client = tmp_path / "docker"
     client.write_text("#!/bin/sh\necho 27.0\n", encoding="utf-8")
     client.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+
+
+async def test_a_container_that_could_not_read_an_input_is_not_started(
+    docker: None, tmp_path: Path
+) -> None:
     (tmp_path / "folder").mkdir(mode=0o700)
     (tmp_path / "file").touch(mode=0o600)
     for name in ("folder", "file"):
@@ -112,13 +117,7 @@ async def test_a_container_that_could_not_read_an_input_is_not_started(
         await vm.aclose()
 
 
-async def test_a_name_that_docker_reads_otherwise_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    client = tmp_path / "docker"
-    client.write_text("#!/bin/sh\necho 27.0\n", encoding="utf-8")
-    client.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+async def test_a_name_that_docker_reads_otherwise_is_refused(docker: None, tmp_path: Path) -> None:
     odd = tmp_path / "a\r\nb"
     odd.touch()
     vm = VmInterpreter(backend="docker", inputs={odd.name: str(odd)})
