@@ -14,6 +14,7 @@ Imports nothing but the standard library and modules that the host sends as it s
 import binascii
 import ctypes
 import os
+import re
 import select
 import signal
 import socket
@@ -47,6 +48,8 @@ SENTRY = "/proc/sentry-meminfo"
 """Where gVisor tells of its own memory; no other kernel has it."""
 
 PR_SET_DUMPABLE = 4  # linux/prctl.h
+
+_ESCAPED = re.compile(rb"\\([0-7]{3})")  # spaces, in /proc/self/mounts
 
 
 class Child:
@@ -139,6 +142,7 @@ class Supervisor:
         self._signalled = 0.0
         self._counted = 0.0
         self._full = False
+        self._mounted = mounted()
         self._child = Child(config)
 
     def serve(self) -> None:
@@ -253,9 +257,8 @@ class Supervisor:
             return ""
         self._counted = time.monotonic()
         most = self._config["files"]
-        inputs = (f"{self._config['folder']}/inputs",)  # root's, and read-only
         folders = (self._config["folder"], "/tmp")  # noqa: S108 - its own
-        found = sum(usage(folder, most, inputs)[1] for folder in folders)
+        found = sum(usage(folder, most, self._mounted)[1] for folder in folders)
         return "disk" if found > most else ""
 
     def _interrupt(self, reason: str) -> None:
@@ -320,6 +323,18 @@ def read_piece(folder: int, frame: dict[str, Any]) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         return {"error": str(error)}
     return {"data": binascii.b2a_base64(data, newline=False).decode()}
+
+
+def mounted() -> frozenset[str]:
+    """Return where something is mounted, as inputs are, and packages that lie below `/tmp`."""
+    with suppress(OSError), open("/proc/self/mounts", "rb") as file:  # noqa: PTH123 - no pathlib in there
+        points = [line.split()[1] for line in file]
+        return frozenset(os.fsdecode(_ESCAPED.sub(_unescaped, point)) for point in points)
+    return frozenset()
+
+
+def _unescaped(found: "re.Match[bytes]") -> bytes:
+    return bytes([int(found[1], 8)])
 
 
 def kernel_bytes(folders: int) -> int:
