@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest_asyncio
 import trio
 
 from agentkit.errors import ToolError
-from agentkit.sandbox import Outcome, WorkerLimits
+from agentkit.sandbox import Outcome, WorkerLimits, _vm_backends
 from agentkit.sandbox._vm import VmInterpreter
 from tests.sandbox.hostile import IN_FILES, IN_PIPES
 
@@ -354,3 +355,21 @@ def _processes_of(place: Path) -> list[int]:
         if f"{place}/agentkit-vm-" in command:
             found.append(int(entry.name))
     return found
+
+
+@gvisor
+async def test_packages_that_lie_below_tmp_are_none_that_the_code_has_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with tempfile.TemporaryDirectory(prefix="with a space ", dir="/tmp") as folder:
+        await anyio.Path(folder).chmod(0o755)
+        for number in range(600):
+            await anyio.Path(folder, str(number)).touch()
+        monkeypatch.setattr(_vm_backends, "package_paths", lambda: (folder,))
+        vm = VmInterpreter(WorkerLimits(folder_files=500), backend="runsc")
+        try:
+            seen = f"import os, time\ntime.sleep(0.8)\nlen(os.listdir({folder!r}))"
+            outcome = await vm.run(seen, 20)
+            assert (outcome.value, outcome.killed_by) == ("600", "")
+        finally:
+            await vm.aclose()
