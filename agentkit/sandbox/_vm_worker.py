@@ -328,7 +328,8 @@ def read_piece(folder: int, frame: dict[str, Any]) -> dict[str, Any]:
 def mounted() -> frozenset[str]:
     """Return where something is mounted, as inputs are, and packages that lie below `/tmp`."""
     with suppress(OSError), open("/proc/self/mounts", "rb") as file:  # noqa: PTH123 - no pathlib in there
-        points = [line.split()[1] for line in file]
+        # gVisor writes a space as it is, Linux as \040.
+        points = [line.partition(b" ")[2].rsplit(b" ", 4)[0] for line in file]
         return frozenset(os.fsdecode(_ESCAPED.sub(_unescaped, point)) for point in points)
     return frozenset()
 
