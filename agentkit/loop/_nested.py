@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from types import TracebackType
 from typing import Self, TypeAlias
 
 import anyio
@@ -41,12 +40,7 @@ class NestedCalls:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._is_over = True  # a tool that was abandoned may go on, but not with this run
 
     @property

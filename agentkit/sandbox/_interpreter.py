@@ -16,7 +16,7 @@ from agentkit.sandbox._levels import LEVELS, Isolation, Level, report_of
 from agentkit.sandbox._probe import choose_level
 from agentkit.sandbox._report import SandboxReport
 from agentkit.sandbox._session import Outcome, Session
-from agentkit.sandbox._setup import Setup, WorkerLimits
+from agentkit.sandbox._setup import CLOSED, Setup, WorkerLimits
 from agentkit.sandbox._spares import Spares
 from agentkit.sandbox._stubs import HostTools
 
@@ -112,12 +112,12 @@ class Interpreter:
     async def _opened(self) -> "Session | VmInterpreter | MontyInterpreter":
         async with self._lock:
             if self._closed:
-                raise ToolError("The code interpreter is closed.")
+                raise ToolError(CLOSED)
             if self._session is None:
                 session = await self._start()
                 if self._closed:  # meanwhile
                     await session.aclose()
-                    raise ToolError("The code interpreter is closed.")
+                    raise ToolError(CLOSED)
                 self._session = session
             return self._session
 

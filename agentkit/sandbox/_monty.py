@@ -14,7 +14,7 @@ from agentkit.sandbox._capture import clean
 from agentkit.sandbox._monty_worker import Cell, Worker
 from agentkit.sandbox._report import SandboxReport
 from agentkit.sandbox._session import VALUE_CHARS, Outcome
-from agentkit.sandbox._setup import WorkerLimits
+from agentkit.sandbox._setup import CLOSED, WorkerLimits
 from agentkit.sandbox._stubs import HostTools
 
 MEMORY_BYTES = 256 << 20
@@ -78,7 +78,7 @@ class MontyInterpreter:
             raise ToolError("Code cannot call tools at isolation 'monty': it is pure computation.")
         async with self._lock:
             if self._closed:
-                raise ToolError("The code interpreter is closed.")
+                raise ToolError(CLOSED)
             self._engine = self._engine or await to_thread.run_sync(_engine)
             limits = self._limits
             cell = Cell(code, limits.kept_bytes, limits.output_bytes, self._worker.kill)

@@ -18,7 +18,7 @@ from agentkit.sandbox._capture import Capture, clean
 from agentkit.sandbox._child import Child
 from agentkit.sandbox._frames import BadFrameError
 from agentkit.sandbox._janitor import describe_exit
-from agentkit.sandbox._setup import Setup, WorkerLimits
+from agentkit.sandbox._setup import CLOSED, Setup, WorkerLimits
 from agentkit.sandbox._stubs import CellClock, HostCalls, HostTools, next_answer
 
 if TYPE_CHECKING:
@@ -32,8 +32,6 @@ CLOSED_SECONDS = 2.0
 
 DRAIN_BYTES = 1 << 20
 """Read after a cell has ended: more than a pipe holds, less than a runaway thread writes."""
-
-_CLOSED = "The code interpreter is closed."
 
 VALUE_CHARS = 8_400
 """Longest value or error that is believed; the worker shortens its own to less."""
@@ -153,7 +151,7 @@ class Session:
 
     async def _open(self) -> Child:
         if self._closed:
-            raise ToolError(_CLOSED)
+            raise ToolError(CLOSED)
         if self._child is None:
             self._child = Child(self.setup)  # reachable before it starts: a cancel may come
             try:
@@ -163,7 +161,7 @@ class Session:
                 raise
             if self._closed:  # which had nobody to tell of it yet
                 await self._end()
-                raise ToolError(_CLOSED)
+                raise ToolError(CLOSED)
         return self._child
 
     async def _look_for_files(self, child: Child) -> tuple[MadeFile, ...]:
@@ -278,8 +276,7 @@ class _Cell:
         """Settle what belongs to a cell that has its answer: its open calls, and its output."""
         self._child.tell(b"E")
         if self._calls is not None:
-            with anyio.move_on_after(GRACE_SECONDS, shield=True):
-                await self._calls.finish()
+            await self._calls.finish()
         self.drain()
 
     def drain(self) -> None:

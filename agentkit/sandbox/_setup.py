@@ -22,6 +22,8 @@ from agentkit.sandbox._seatbelt import profile
 if TYPE_CHECKING:
     from agentkit.messages import JsonObject
 
+CLOSED = "The code interpreter is closed."
+
 _FOLDER = Path(__file__).resolve().parent
 _KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "TZ")
 _USERS = range(0x7000_0000, 0x7FFF_0000)

@@ -23,6 +23,7 @@ TOOL_SECONDS = 300.0
 
 _DOC_CHARS = 2_000
 _HEAD_CHARS = 120
+_FINISH_SECONDS = 0.5  # patience with code that takes no answers
 _STOPPED = "Stopped: the code that has made this call was interrupted, or has ended."
 _RULE = "Returns text, or what it holds where that is a JSON object or array. Raises ToolError."
 _TAKEN = frozenset(dir(builtins)) | {"ToolError"}
@@ -221,8 +222,9 @@ class HostCalls:
         await self._hang_up({"error": _STOPPED, "interrupted": True})
 
     async def finish(self) -> None:
-        """Answer what a cell has left behind that is over."""
-        await self._hang_up({"error": _STOPPED})
+        """Answer what a cell has left behind that is over; bounded, also where it is cancelled."""
+        with anyio.move_on_after(_FINISH_SECONDS, shield=True):
+            await self._hang_up({"error": _STOPPED})
 
     async def _hang_up(self, answer: JsonObject) -> None:
         for number in sorted(self._open):

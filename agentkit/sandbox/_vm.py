@@ -11,8 +11,8 @@ from agentkit.sandbox._artifacts import Listing, MadeFile, made_since
 from agentkit.sandbox._capture import clean
 from agentkit.sandbox._frames import BadFrameError
 from agentkit.sandbox._report import SandboxReport
-from agentkit.sandbox._session import GRACE_SECONDS, VALUE_CHARS, Outcome
-from agentkit.sandbox._setup import WorkerLimits
+from agentkit.sandbox._session import VALUE_CHARS, Outcome
+from agentkit.sandbox._setup import CLOSED, WorkerLimits
 from agentkit.sandbox._stubs import CellClock, HostCalls, HostTools, next_answer
 from agentkit.sandbox._vm_backends import BACKENDS, IMAGE
 from agentkit.sandbox._vm_files import listing_of, lost, read_from
@@ -183,7 +183,7 @@ class VmInterpreter:
     def _check_open(self) -> None:
         """Raise ToolError if it is closed, which it may be while it starts."""
         if self._closed:
-            raise ToolError("The code interpreter is closed.")
+            raise ToolError(CLOSED)
 
     async def _start(self, backend: str) -> Vm:
         # Reachable before it starts: a cancel may come, or the end.
@@ -245,8 +245,7 @@ class _Cell:
     async def finish(self) -> None:
         """Answer the calls that it has left open."""
         if self._calls is not None:
-            with anyio.move_on_after(GRACE_SECONDS, shield=True):
-                await self._calls.finish()
+            await self._calls.finish()
 
     async def _exchange(self, frame: "JsonObject") -> None:
         async with anyio.create_task_group() as tasks:

@@ -363,6 +363,14 @@ async def test_the_host_s_work_has_an_end_too_and_variables_are_kept(
     assert (await interpreter.run("kept", 20, Host().tools)).value == "1"
 
 
+async def cancel(interpreter: Interpreter, code: str, host: Hanging) -> None:
+    """Run a cell, and cancel it once its calls have begun."""
+    async with anyio.create_task_group() as group:
+        group.start_soon(interpreter.run, code, 20, host.tools)
+        await host.begun.wait()
+        group.cancel_scope.cancel()
+
+
 async def test_a_cell_that_is_cancelled_cancels_its_calls_and_its_threads_go_on(
     interpreter: Interpreter,
 ) -> None:
@@ -377,10 +385,7 @@ async def test_a_cell_that_is_cancelled_cancels_its_calls_and_its_threads_go_on(
         "for thread in threads: thread.start()\n"
         "for thread in threads: thread.join()"
     )
-    async with anyio.create_task_group() as group:
-        group.start_soon(interpreter.run, code, 20, host.tools)
-        await host.begun.wait()
-        group.cancel_scope.cancel()
+    await cancel(interpreter, code, host)
     assert host.ended.is_set()
     # Not join(): interrupted, it takes a thread for ended that goes on.
     look = "for _ in threads: done.acquire()\nlen(said), said[0][:8]"
@@ -399,10 +404,7 @@ async def test_code_that_calls_on_while_it_is_interrupted_is_answered_and_not_ob
         "    try: add(2)\n"
         "    except ToolError as error: said = str(error)"
     )
-    async with anyio.create_task_group() as group:
-        group.start_soon(interpreter.run, code, 20, host.tools)
-        await host.begun.wait()
-        group.cancel_scope.cancel()
+    await cancel(interpreter, code, host)
     assert (await interpreter.run("said[:8]", 20)).value == "'Stopped:'"
 
 

@@ -4,6 +4,7 @@ import io
 import os
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,19 +30,28 @@ def children() -> list[str]:
 
 
 @pytest.fixture
-def stuck(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def read_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Puts a program in the place of the reader."""
+
+    def replace(program: str) -> None:
+        reader = tmp_path / "reader.py"
+        reader.write_text(program, encoding="utf-8")
+        monkeypatch.setattr(_convert, "READER", reader)
+
+    return replace
+
+
+@pytest.fixture
+def stuck(tmp_path: Path, read_by: Callable[[str], None]) -> Path:
     """A reader that says it is there, and then hangs whatever it is told but SIGKILL."""
     begun = tmp_path / "begun"  # a pipe: who reads it waits until the reader is there
     os.mkfifo(begun)
-    reader = tmp_path / "reader.py"
-    reader.write_text(
+    read_by(
         "import signal, time\n"
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
         f"open({str(begun)!r}, 'w').close()\n"
-        "while True: time.sleep(60)\n",
-        encoding="utf-8",
+        "while True: time.sleep(60)\n"
     )
-    monkeypatch.setattr(_convert, "READER", reader)
     return begun
 
 
@@ -81,30 +91,24 @@ async def test_a_conversion_cancelled_before_its_process_is_there_starts_none() 
 
 @pytest.mark.parametrize("answer", ["", "no line", "[]\\n", "nonsense\\ntext"])
 async def test_a_reader_that_answers_nonsense_is_not_believed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str
+    read_by: Callable[[str], None], answer: str
 ) -> None:
-    reader = tmp_path / "reader.py"
-    reader.write_text(f"print('{answer}', end='')", encoding="utf-8")
-    monkeypatch.setattr(_convert, "READER", reader)
+    read_by(f"print('{answer}', end='')")
     assert (await _convert.convert(PAGE, "text/html")).text == "Kites\nThey\nfly"
 
 
 async def test_a_reader_that_never_stops_writing_is_cut_off(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    read_by: Callable[[str], None],
 ) -> None:
-    reader = tmp_path / "reader.py"
-    reader.write_text("while True: print('{}' + 'x' * 10000)", encoding="utf-8")
-    monkeypatch.setattr(_convert, "READER", reader)
+    read_by("while True: print('{}' + 'x' * 10000)")
     assert (await _convert.convert(PAGE, "text/html")).text == "Kites\nThey\nfly"
     assert not children()
 
 
 async def test_a_reader_that_crashes_costs_the_markup_only(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    read_by: Callable[[str], None],
 ) -> None:
-    reader = tmp_path / "reader.py"
-    reader.write_text("import os; os.abort()", encoding="utf-8")
-    monkeypatch.setattr(_convert, "READER", reader)
+    read_by("import os; os.abort()")
     assert (await _convert.convert(PAGE, "text/html")).text == "Kites\nThey\nfly"
 
 
