@@ -12,7 +12,6 @@ import socket
 import sys
 import tempfile
 from collections.abc import Iterable
-from compileall import compile_dir
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -156,6 +155,8 @@ async def why_not(level: Level, bubblewrap: str) -> str:
 def _compile() -> None:
     """Compile what a session imports: inside, where nothing can be kept, each start would."""
     if not sys.dont_write_bytecode:
+        from compileall import compile_dir  # needed once a boot
+
         with suppress(OSError):  # installed where we must not write: starts take longer
             compile_dir(_CODE, maxlevels=0, quiet=2)
 
